@@ -1,0 +1,85 @@
+//! Why a request was not answered with what it asked for.
+
+use uuid::Uuid;
+
+/// Why a request was refused or failed. The message is for the caller and holds nothing a stranger may not know; what
+/// happened inside is the error's source, for the log.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The body is not the JSON that was agreed on.
+    #[error("malformed request: {0}")]
+    Malformed(String),
+    /// The token is missing, forged, expired or meant for somebody else.
+    #[error("the token was not accepted: {0}")]
+    Token(&'static str),
+    /// The token is good, but its user belongs to no tenant.
+    #[error("this user belongs to no tenant")]
+    NoTenant,
+    /// The caller's role does not allow the action, or its context names a yacht that is not the caller's.
+    #[error("this user may not do that")]
+    Forbidden,
+    /// There is no such action.
+    #[error("there is no action {0:?}")]
+    NoSuchAction(String),
+    /// There is no such part on the caller's yacht.
+    #[error("there is no part {0}")]
+    NoSuchPart(Uuid),
+    /// Less is in stock than was asked for.
+    #[error("there is not enough of part {0} in stock")]
+    NotEnoughStock(Uuid),
+    /// No connection could be had in time.
+    #[error("the service is busy, try again")]
+    Busy(#[source] deadpool_postgres::PoolError),
+    /// A database could not be reached or failed.
+    #[error("the database could not {attempted}")]
+    Database {
+        /// What was tried, as the end of "the database could not …".
+        attempted: &'static str,
+        /// What the driver said.
+        source: tokio_postgres::Error,
+    },
+    /// A failure shared by several requests that waited for the same tenant lookup.
+    #[error("{0}")]
+    Shared(std::sync::Arc<Error>),
+    /// The gateway is shutting down.
+    #[error("the service is stopping")]
+    Stopping,
+}
+
+impl Error {
+    /// The HTTP status this error is answered with.
+    pub fn status(&self) -> u16 {
+        match self {
+            Self::Malformed(_) => 400,
+            Self::Token(_) => 401,
+            Self::NoTenant | Self::Forbidden => 403,
+            Self::NoSuchAction(_) | Self::NoSuchPart(_) => 404,
+            Self::NotEnoughStock(_) => 409,
+            Self::Database { .. } => 500,
+            Self::Busy(_) | Self::Stopping => 503,
+            Self::Shared(error) => error.status(),
+        }
+    }
+
+    /// A short fixed name for programs: `no_such_part`.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Malformed(_) => "malformed",
+            Self::Token(_) => "token",
+            Self::NoTenant => "no_tenant",
+            Self::Forbidden => "forbidden",
+            Self::NoSuchAction(_) => "no_such_action",
+            Self::NoSuchPart(_) => "no_such_part",
+            Self::NotEnoughStock(_) => "not_enough_stock",
+            Self::Busy(_) => "busy",
+            Self::Database { .. } => "database",
+            Self::Shared(error) => error.code(),
+            Self::Stopping => "stopping",
+        }
+    }
+
+    /// For `map_err`: what was tried when the driver failed.
+    pub(crate) fn database(attempted: &'static str) -> impl FnOnce(tokio_postgres::Error) -> Self {
+        move |source| Self::Database { attempted, source }
+    }
+}

@@ -1,0 +1,245 @@
+//! The gateway on a real PostgreSQL: every strategy does the same, and records it.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+use tare_gateway::auth::VerifierSettings;
+use tare_gateway::connection::PoolSettings;
+use tare_gateway::tenant::TenantSettings;
+use tare_gateway::{Component, Fix, Gateway, Reply, Settings, Strategy};
+use tare_testbed::{AUDIENCE, Fixture, ISSUER, Server, Size};
+use uuid::Uuid;
+
+struct Bed {
+    gateway: Gateway,
+    fixture: Fixture,
+}
+
+impl Bed {
+    async fn with(strategy: Strategy) -> Self {
+        let server = Server::shared().await.unwrap();
+        let fixture = Fixture::create(server, Size::SMALL).await.unwrap();
+        let gateway = Gateway::new(Settings {
+            strategy,
+            control: fixture.control().config(fixture.server()),
+            auth: VerifierSettings {
+                secret: fixture.secret().expose().into(),
+                issuer: ISSUER.into(),
+                audience: AUDIENCE.into(),
+            },
+            tls: tare_tls::client(fixture.server().root_certificate()).unwrap(),
+            pool: PoolSettings::default(),
+            tenant: TenantSettings::default(),
+            audit_capacity: 100,
+        });
+        Self { gateway, fixture }
+    }
+
+    async fn reply(&self, user: Uuid, action: &str, payload: Value) -> Reply {
+        let body = json!({"action": action, "payload": payload}).to_string();
+        self.gateway.execute(&self.fixture.secret().mint(user), body.as_bytes()).await
+    }
+
+    async fn ask(&self, user: Uuid, action: &str, payload: Value) -> Result<Value, u16> {
+        let reply = self.reply(user, action, payload).await;
+        reply.result.map(|body| serde_json::from_slice(&body).unwrap()).map_err(|error| error.status())
+    }
+
+    fn crew(&self, tenant: usize, yacht: usize) -> Uuid {
+        self.fixture.tenants()[tenant].crew[yacht].id
+    }
+
+    /// The rows of the first tenant that `sql` selects, as text.
+    async fn rows(&self, sql: &str) -> Vec<String> {
+        let client = self.fixture.server().admin(&self.fixture.tenants()[0].login.database).await.unwrap();
+        client.query(sql, &[]).await.unwrap().iter().map(|row| row.get(0)).collect()
+    }
+}
+
+fn strategies() -> impl Iterator<Item = Strategy> {
+    let singles = Fix::ALL.into_iter().map(|fix| Strategy::BEFORE.with(fix));
+    let without = Fix::ALL.into_iter().map(|fix| Strategy::AFTER.without(fix));
+    singles.chain(without).chain([Strategy::BEFORE, Strategy::AFTER])
+}
+
+/// What one strategy answers and leaves in the database; the same for all.
+async fn story(strategy: Strategy) -> (Vec<Result<Value, u16>>, Vec<String>) {
+    let bed = Bed::with(strategy).await;
+    let (crew, part) = (bed.crew(0, 0), bed.fixture.bulk_part(0, 0, 0).id);
+    let mut answers = Vec::new();
+    for (action, payload) in [
+        ("view_part_details", json!({"part_id": part})),
+        ("consume_part", json!({"part_id": part, "quantity": 3, "work_order": "WO-1"})),
+        ("receive_part", json!({"part_id": part, "quantity": 5})),
+        ("consume_part", json!({"part_id": part, "quantity": 2_000_000})),
+        ("view_part_details", json!({"part_id": Uuid::nil()})),
+        ("view_part_details", json!({"part_id": part})),
+    ] {
+        let mut answer = bed.ask(crew, action, payload).await;
+        if let Ok(body) = &mut answer
+            && let Some(id) = body["result"].get_mut("movement_id")
+        {
+            assert!(id.as_str().unwrap().parse::<Uuid>().is_ok());
+            *id = json!("new");
+        }
+        answers.push(answer);
+    }
+    bed.gateway.close().await;
+    let mut rows =
+        bed.rows("select action || ' ' || outcome || ' ' || payload::text from app.audit_log order by 1").await;
+    rows.extend(bed.rows("select quantity::text || coalesce(reference, '') from app.stock_movements order by 1").await);
+    rows.extend(bed.rows("select count(*)::text from app.receiving").await);
+    rows.extend(bed.rows("select quantity::text from app.stock where quantity > 1000 order by 1 desc limit 1").await);
+    (answers, rows)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_strategy_answers_and_records_alike() {
+    let (answers, rows) = story(Strategy::BEFORE).await;
+    let statuses: Vec<_> =
+        answers.iter().map(|answer| answer.as_ref().map_or_else(|status| *status, |_| 200)).collect();
+    assert_eq!(statuses, [200, 200, 200, 409, 404, 200]);
+    let last = answers[5].as_ref().unwrap();
+    assert_eq!(last["action"], "view_part_details");
+    assert_eq!(last["result"]["quantity"], 1_000_002);
+    assert_eq!(last["result"]["low_stock"], false);
+    assert_eq!(rows.iter().filter(|row| row.contains("done")).count(), 4);
+    assert_eq!(rows.iter().filter(|row| row.contains("refused")).count(), 2);
+
+    for strategy in strategies() {
+        assert_eq!(story(strategy).await, (answers.clone(), rows.clone()), "{strategy}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_reaches_another_yacht_or_tenant() {
+    for strategy in [Strategy::BEFORE, Strategy::AFTER] {
+        let bed = Bed::with(strategy).await;
+        let part = json!({"part_id": bed.fixture.part(0, 0, 1).id});
+        assert!(bed.ask(bed.crew(0, 0), "view_part_details", part.clone()).await.is_ok());
+        assert_eq!(bed.ask(bed.crew(0, 1), "view_part_details", part.clone()).await, Err(404));
+        assert_eq!(bed.ask(bed.crew(1, 0), "view_part_details", part.clone()).await, Err(404));
+
+        let guest = bed.fixture.tenants()[0].guest.id;
+        assert!(bed.ask(guest, "view_part_details", part.clone()).await.is_ok());
+        let take = json!({"part_id": bed.fixture.bulk_part(0, 0, 0).id, "quantity": 1});
+        assert_eq!(bed.ask(guest, "consume_part", take).await, Err(403));
+        assert_eq!(bed.ask(Uuid::from_u128(99), "view_part_details", part.clone()).await, Err(403));
+
+        let elsewhere = json!({
+            "action": "view_part_details",
+            "context": {"yacht_id": bed.fixture.tenants()[0].yachts[1]},
+            "payload": part,
+        });
+        let token = bed.fixture.secret().mint(bed.crew(0, 0));
+        let reply = bed.gateway.execute(&token, elsewhere.to_string().as_bytes()).await;
+        assert_eq!(reply.result.unwrap_err().status(), 403);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenants_login_can_do_no_more_than_it_needs() {
+    let bed = Bed::with(Strategy::AFTER).await;
+    let server = bed.fixture.server();
+    let [own, other] = bed.fixture.tenants() else { panic!("two tenants") };
+    let tls = tokio_postgres_rustls::MakeRustlsConnect::new(tare_tls::client(server.root_certificate()).unwrap());
+
+    let mut elsewhere = own.login.config(server);
+    elsewhere.dbname(&other.login.database);
+    let refused = elsewhere.connect(tls.clone()).await.err().unwrap();
+    assert!(refused.as_db_error().unwrap().message().contains("permission denied for database"), "{refused:?}");
+
+    let (client, connection) = own.login.config(server).connect(tls).await.unwrap();
+    tokio::spawn(connection);
+    for forbidden in [
+        "delete from app.audit_log",
+        "update app.audit_log set outcome = 'done'",
+        "select * from app.audit_log",
+        "update app.parts set name = ''",
+        "delete from app.stock",
+    ] {
+        let refused = client.batch_execute(forbidden).await.unwrap_err();
+        assert!(refused.as_db_error().unwrap().message().contains("permission denied"), "{forbidden}: {refused:?}");
+    }
+    let seen: i64 = client.query_one("select count(*) from app.parts", &[]).await.unwrap().get(0);
+    assert_eq!(seen, 0, "without a yacht, row-level security shows nothing");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_component_that_was_reached_has_a_time() {
+    let bed = Bed::with(Strategy::BEFORE).await;
+    let part = json!({"part_id": bed.fixture.part(0, 0, 1).id});
+    let reply = bed.reply(bed.crew(0, 0), "view_part_details", part.clone()).await;
+    let times: BTreeSet<_> =
+        Component::ALL.map(|component| (reply.timings.of(component).is_zero(), component.name())).into();
+    assert!(times.iter().all(|(zero, _)| !zero), "{times:?}");
+
+    let refused = bed.gateway.execute("no token", b"{}").await;
+    assert!(!refused.timings.of(Component::Auth).is_zero());
+    assert!(refused.timings.of(Component::Tenant).is_zero());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pooling_keeps_connections_and_before_keeps_none() {
+    for (strategy, kept) in [(Strategy::BEFORE, 0), (Strategy::BEFORE.with(Fix::Pooling), 2)] {
+        let bed = Bed::with(strategy).await;
+        let part = json!({"part_id": bed.fixture.part(0, 0, 1).id});
+        for _ in 0..5 {
+            bed.ask(bed.crew(0, 0), "view_part_details", part.clone()).await.unwrap();
+        }
+        settle(&bed, kept).await;
+        bed.gateway.close().await;
+        settle(&bed, 0).await;
+    }
+}
+
+/// Waits for the server to notice that connections are closed; fails when they are not.
+async fn settle(bed: &Bed, expected: i64) {
+    let server = bed.fixture.server();
+    for _ in 0..500 {
+        if server.connections(&bed.fixture).await.unwrap() == expected {
+            return;
+        }
+    }
+    panic!("{} connections, not {expected}", server.connections(&bed.fixture).await.unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stampede_of_one_user_looks_up_once() {
+    let bed = Bed::with(Strategy::BEFORE.with(Fix::TenantCache)).await;
+    let control = bed.fixture.server().admin(&bed.fixture.control().database).await.unwrap();
+    let connected = "select sessions from pg_stat_database where datname = current_database()";
+    let sessions = async || {
+        control.batch_execute("select pg_stat_force_next_flush()").await.unwrap();
+        control.query_one(connected, &[]).await.unwrap().get::<_, i64>(0)
+    };
+    let before = sessions().await;
+    let part = json!({"part_id": bed.fixture.part(0, 0, 1).id});
+    let crew = bed.crew(0, 0);
+    let (a, b, c) = tokio::join!(
+        bed.ask(crew, "view_part_details", part.clone()),
+        bed.ask(crew, "view_part_details", part.clone()),
+        bed.ask(crew, "view_part_details", part.clone()),
+    );
+    assert!(a.is_ok() && b.is_ok() && c.is_ok());
+    let mut looked_up = 0;
+    for _ in 0..500 {
+        looked_up = sessions().await - before;
+        if looked_up >= 1 {
+            break;
+        }
+    }
+    assert_eq!(looked_up, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_closed_gateway_has_written_its_audit_rows_and_refuses() {
+    let bed = Bed::with(Strategy::AFTER).await;
+    let part = json!({"part_id": bed.fixture.part(0, 0, 1).id});
+    for _ in 0..200 {
+        bed.ask(bed.crew(0, 0), "view_part_details", part.clone()).await.unwrap();
+    }
+    bed.gateway.close().await;
+    assert_eq!(bed.fixture.audit_rows().await.unwrap(), 200);
+    assert_eq!(bed.ask(bed.crew(0, 0), "view_part_details", part).await, Err(503));
+}

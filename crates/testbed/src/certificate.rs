@@ -1,0 +1,23 @@
+//! A certificate made on the spot, for a server on this machine.
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, KeyUsagePurpose};
+
+/// A server's certificate and key, and the authority that signed it; all PEM. The authority's key is not kept.
+pub(crate) struct Certificate {
+    pub(crate) root: String,
+    pub(crate) server: String,
+    pub(crate) key: String,
+}
+
+/// Makes a certificate for `localhost` and 127.0.0.1 (P-256, the curve PostgreSQL prefers).
+pub(crate) fn make() -> Result<Certificate, rcgen::Error> {
+    let mut root = CertificateParams::new(Vec::<String>::new())?;
+    root.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    root.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+    root.distinguished_name.push(rcgen::DnType::CommonName, "tare testbed");
+    let root = CertifiedIssuer::self_signed(root, KeyPair::generate()?)?;
+
+    let key = KeyPair::generate()?;
+    let server = CertificateParams::new(["localhost".to_owned(), "127.0.0.1".to_owned()])?.signed_by(&key, &root)?;
+    Ok(Certificate { root: root.pem(), server: server.pem(), key: key.serialize_pem() })
+}

@@ -1,0 +1,98 @@
+//! A testbed that another process started.
+
+use std::fs::File;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use tokio_postgres::Config;
+use tokio_postgres::config::SslMode;
+
+use crate::fixture::Rows;
+use crate::provider::{Started, Tools};
+use crate::{Error, Fixture, Provider, Server, Size};
+
+/// The environment variable that names the file a testbed is described in.
+pub const HANDOVER: &str = "TARE_TESTBED";
+
+/// A server and a fixture in it.
+pub struct Testbed {
+    /// The databases and their rows.
+    pub fixture: Fixture,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Handover {
+    provider: String,
+    host: String,
+    port: u16,
+    user: String,
+    password: String,
+    database: String,
+    tls: bool,
+    root: Option<PathBuf>,
+    tools: Tools,
+    server_prefix: String,
+    fixture_prefix: String,
+    rows: Rows,
+}
+
+impl Testbed {
+    /// The testbed that [`HANDOVER`] describes; when it describes none, a new one of the given size.
+    pub async fn find_or_start(
+        asked: Option<Provider>,
+        size: Size,
+        say: &(dyn Fn(&str) + Sync),
+    ) -> Result<Self, Error> {
+        match std::env::var_os(HANDOVER) {
+            Some(path) => Self::attach(Path::new(&path)).await,
+            None => {
+                let server = Server::start(asked, say).await?;
+                Ok(Self { fixture: Fixture::create(server, size).await? })
+            }
+        }
+    }
+
+    /// Describes this testbed in a new file at `path` that only this user can read: it holds passwords.
+    pub fn hand_over(&self, path: &Path) -> Result<(), Error> {
+        let server = self.fixture.server();
+        let admin = &server.started.admin;
+        let (host, port) = server.address();
+        let handover = Handover {
+            provider: server.provider().to_string(),
+            host,
+            port,
+            user: admin.get_user().unwrap_or_default().into(),
+            password: String::from_utf8_lossy(admin.get_password().unwrap_or_default()).into_owned(),
+            database: server.maintenance_database().into(),
+            tls: admin.get_ssl_mode() != SslMode::Disable,
+            root: server.root_certificate().map(Path::to_owned),
+            tools: server.started.tools.clone(),
+            server_prefix: server.prefix.clone(),
+            fixture_prefix: self.fixture.prefix.clone(),
+            rows: self.fixture.rows.clone(),
+        };
+        let text = serde_json::to_vec(&handover).map_err(|error| unusable(path, &error))?;
+        let file = File::options().write(true).create_new(true).mode(0o600).open(path);
+        file.and_then(|mut file| file.write_all(&text)).map_err(Error::io(format!("writing {}", path.display())))
+    }
+
+    async fn attach(path: &Path) -> Result<Self, Error> {
+        let text = std::fs::read(path).map_err(|error| unusable(path, &error))?;
+        let handover: Handover = serde_json::from_slice(&text).map_err(|error| unusable(path, &error))?;
+        let provider = handover.provider.parse().map_err(|error: String| unusable(path, &error))?;
+        let mut admin = Config::new();
+        admin.host(handover.host).port(handover.port).user(handover.user).password(handover.password);
+        admin.dbname(handover.database);
+        admin.ssl_mode(if handover.tls { SslMode::Require } else { SslMode::Disable });
+        let started = Started { provider, admin, root: handover.root, tools: handover.tools, _owned: None };
+        let server: Arc<Server> = Server::attach(started, handover.server_prefix).await?;
+        Ok(Self { fixture: Fixture::attach(server, handover.fixture_prefix, handover.rows) })
+    }
+}
+
+fn unusable(path: &Path, reason: &dyn std::fmt::Display) -> Error {
+    Error::Handover { path: path.to_owned(), reason: reason.to_string() }
+}

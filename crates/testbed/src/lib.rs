@@ -1,0 +1,26 @@
+//! A PostgreSQL to measure against, the fixtures in it, and tokens for it.
+//!
+//! [`Server::start`] finds or starts a PostgreSQL; [`Fixture::create`] puts a control database and tenants' databases of its
+//! own in it. What was started or created is gone when the last of them is dropped, and a [reaper](Reaper) sees to it when
+//! this process dies without dropping anything.
+
+mod certificate;
+mod data;
+mod error;
+mod fixture;
+mod handover;
+mod provider;
+mod reaper;
+mod requests;
+mod server;
+mod token;
+
+pub use data::Part;
+pub use error::Error;
+pub use fixture::{Fixture, Login, Size, TenantFixture, User};
+pub use handover::{HANDOVER, Testbed};
+pub use provider::Provider;
+pub use reaper::Reaper;
+pub use requests::{Prepared, Template, UnknownAction};
+pub use server::Server;
+pub use token::{AUDIENCE, ISSUER, TokenSecret};

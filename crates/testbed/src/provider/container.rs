@@ -1,0 +1,166 @@
+//! A container, through testcontainers.
+
+use std::env;
+use std::process::Stdio;
+use std::time::Duration;
+
+use testcontainers::bollard::models::PortBinding;
+use testcontainers::core::ContainerPort;
+use testcontainers::runners::AsyncRunner;
+use testcontainers::{CopyTargetOptions, GenericImage, ImageExt};
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::Command;
+use tokio::time::timeout;
+use tokio_postgres::Config;
+use tokio_postgres::config::SslMode;
+
+use super::{Provider, SETTINGS, Started, Tools, password};
+use crate::{Error, Reaper, certificate, server};
+
+const PORT: u16 = 5432;
+
+/// How long an engine may take to answer, and a registry to say that it has the image.
+const ANSWER: Duration = Duration::from_secs(5);
+const MANIFEST: Duration = Duration::from_secs(8);
+/// How long a pull that has begun may take.
+const PULL: Duration = Duration::from_secs(600);
+
+/// Run by the image's entry point once, before the server listens: its key must be its own, and closed to others.
+const ENABLE_TLS: &str = r#"
+cp /tls/server.pem /tls/server.key "$PGDATA/"
+chmod 600 "$PGDATA/server.key"
+cat >>"$PGDATA/postgresql.conf" <<SETTINGS
+ssl = on
+ssl_cert_file = 'server.pem'
+ssl_key_file = 'server.key'
+SETTINGS
+"#;
+
+/// Keeps the container's reaper and the root certificate, which has to be a file for others to use.
+struct Owned {
+    _reaper: Reaper,
+    _folder: tempfile::TempDir,
+}
+
+/// The image to run: `POSTGRES_IMAGE`, or the one this is tested with.
+pub(super) fn image() -> String {
+    env::var("POSTGRES_IMAGE").ok().filter(|image| !image.is_empty()).unwrap_or_else(|| "postgres:15".into())
+}
+
+pub(super) async fn start(say: &(dyn Fn(&str) + Sync)) -> Result<Started, Error> {
+    engine_answers().await?;
+    let image = image();
+    have_image(&image, say).await?;
+
+    let failed = |error: &dyn std::fmt::Display| Error::Container(format!("{image} did not start: {error}"));
+    let certificate = certificate::make().map_err(|error| failed(&error))?;
+    let folder = tempfile::Builder::new().prefix("tare-").tempdir().map_err(|error| failed(&error))?;
+    let root = folder.path().join("root.pem");
+    std::fs::write(&root, &certificate.root).map_err(|error| failed(&error))?;
+
+    // Its name is known before it exists, so that it is removed even if this process dies while it is being created.
+    let name = format!("tare-{}", uuid::Uuid::new_v4().simple());
+    let folder_text = folder.path().to_string_lossy().into_owned();
+    let reap = r#"docker rm --force --volumes "$1"; rm -rf "$2""#;
+    let reaper = Reaper::new(reap, &[&name, &folder_text]).map_err(|error| failed(&error))?;
+    let owned = Owned { _reaper: reaper, _folder: folder };
+
+    let password = password();
+    let (repository, tag) = image.rsplit_once(':').unwrap_or((&image, "latest"));
+    let container = GenericImage::new(repository, tag)
+        .with_exposed_port(ContainerPort::Tcp(PORT))
+        .with_container_name(&name)
+        .with_label("tare", "testbed")
+        .with_env_var("POSTGRES_PASSWORD", &password)
+        .with_env_var("POSTGRES_INITDB_ARGS", "--encoding=UTF8 --locale=C --no-sync")
+        .with_copy_to("/tls/server.pem", certificate.server.into_bytes())
+        // Readable to all inside the container, where nobody else is; the script below copies it to a closed file.
+        .with_copy_to(CopyTargetOptions::new("/tls/server.key").with_mode(0o644), certificate.key.into_bytes())
+        .with_copy_to("/docker-entrypoint-initdb.d/tls.sh", ENABLE_TLS.as_bytes().to_vec())
+        .with_host_config_modifier(|host| {
+            let loopback = PortBinding { host_ip: Some("127.0.0.1".into()), host_port: None };
+            host.publish_all_ports = Some(false);
+            host.port_bindings = Some([(format!("{PORT}/tcp"), Some(vec![loopback]))].into());
+        })
+        .with_cmd(
+            std::iter::once("postgres".to_owned())
+                .chain(SETTINGS.iter().flat_map(|(name, value)| ["-c".to_owned(), format!("{name}={value}")])),
+        )
+        .start()
+        .await
+        .map_err(|error| failed(&error))?;
+    let port = container.get_host_port_ipv4(PORT).await.map_err(|error| failed(&error))?;
+
+    let mut admin = Config::new();
+    admin.host("127.0.0.1").port(port).user("postgres").password(&password).dbname("postgres");
+    admin.ssl_mode(SslMode::Require);
+    if let Err(error) = server::wait_until_ready(&admin, Some(&root), || false).await {
+        let log = container.stderr_to_vec().await.unwrap_or_default();
+        let log = String::from_utf8_lossy(&log);
+        return Err(failed(&format!("{error}; it said: {}", log.lines().last().unwrap_or("nothing"))));
+    }
+    // The reaper removes it; testcontainers' own clean-up needs a runtime that is still running.
+    std::mem::forget(container);
+    Ok(Started {
+        provider: Provider::Container,
+        admin,
+        root: Some(root),
+        tools: Tools::InContainer(name),
+        _owned: Some(Box::new(owned)),
+    })
+}
+
+async fn engine_answers() -> Result<(), Error> {
+    let asked = docker(&["version", "--format", "{{.Server.Version}}"]).output();
+    match timeout(ANSWER, asked).await {
+        Err(_) => Err(Error::Container(format!("the Docker engine did not answer within {} s", ANSWER.as_secs()))),
+        Ok(Err(_)) => Err(Error::Container("the docker command is not installed".into())),
+        Ok(Ok(output)) if !output.status.success() => Err(Error::Container("no Docker engine answers".into())),
+        Ok(Ok(_)) => Ok(()),
+    }
+}
+
+/// Pulls the image if the engine does not have it. Gives up early when the registry says nothing.
+async fn have_image(image: &str, say: &(dyn Fn(&str) + Sync)) -> Result<(), Error> {
+    let inspected = docker(&["image", "inspect", "--format", "{{.Id}}", image]).output();
+    if timeout(ANSWER, inspected).await.is_ok_and(|output| output.is_ok_and(|output| output.status.success())) {
+        return Ok(());
+    }
+    say(&format!("pulling {image}"));
+    let unavailable =
+        |reason: &str| Error::Container(format!("the Docker engine has no {image} and cannot get it: {reason}"));
+    let mut pull = docker(&["pull", image])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(|error| unavailable(&error.to_string()))?;
+    let (stdout, stderr) = (pull.stdout.take().expect("piped"), pull.stderr.take().expect("piped"));
+    let (mut progress, mut complaints) = (BufReader::new(stdout).lines(), BufReader::new(stderr).lines());
+    // The first line only says what is pulled from where; the second comes from the registry.
+    let answered = timeout(MANIFEST, async {
+        let _ = progress.next_line().await;
+        progress.next_line().await.ok().flatten()
+    });
+    match answered.await {
+        Err(_) => return Err(unavailable(&format!("the registry did not answer within {} s", MANIFEST.as_secs()))),
+        Ok(None) => {
+            let complaint = complaints.next_line().await.ok().flatten().unwrap_or_default();
+            return Err(unavailable(complaint.rsplit(": ").next().unwrap_or_default()));
+        }
+        Ok(Some(_)) => {}
+    }
+    let finished = timeout(PULL, async {
+        while let Ok(Some(_)) = progress.next_line().await {}
+        pull.wait().await
+    });
+    match finished.await {
+        Ok(Ok(status)) if status.success() => Ok(()),
+        _ => Err(unavailable("the pull did not finish")),
+    }
+}
+
+fn docker(arguments: &[&str]) -> Command {
+    let mut command = Command::new("docker");
+    command.args(arguments).stdin(Stdio::null()).kill_on_drop(true);
+    command
+}

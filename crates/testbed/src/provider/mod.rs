@@ -1,0 +1,115 @@
+//! Where a PostgreSQL comes from.
+
+mod container;
+mod system;
+mod url;
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use tokio_postgres::Config;
+
+use crate::Error;
+
+/// Where a PostgreSQL comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Provider {
+    /// A server of the user's, named by `DATABASE_URL`.
+    Url,
+    /// A container, where a Docker engine has or can get the image.
+    Container,
+    /// A private cluster from the system's own binaries, in a temporary folder.
+    System,
+}
+
+impl Provider {
+    /// Every provider, in the order they are tried.
+    pub const ALL: [Self; 3] = [Self::Url, Self::Container, Self::System];
+
+    /// The name used on the command line and in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Url => "url",
+            Self::Container => "container",
+            Self::System => "system",
+        }
+    }
+}
+
+impl fmt::Display for Provider {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Provider {
+    type Err = String;
+
+    fn from_str(given: &str) -> Result<Self, String> {
+        let known = || Self::ALL.map(Self::name).join(", ");
+        let named = Self::ALL.into_iter().find(|provider| provider.name() == given);
+        named.ok_or_else(|| format!("unknown provider {given:?}; there are {}", known()))
+    }
+}
+
+/// A server that answers.
+pub(crate) struct Started {
+    pub(crate) provider: Provider,
+    /// How to log in as one who may create databases and roles; names one TCP host and port.
+    pub(crate) admin: Config,
+    /// The certificates to trust; the operating system's when there is none.
+    pub(crate) root: Option<PathBuf>,
+    /// The container, or the folder of the binaries, that pgbench can be run from.
+    pub(crate) tools: Tools,
+    /// Stops it when dropped.
+    pub(crate) _owned: Option<Box<dyn std::any::Any + Send + Sync>>,
+}
+
+/// Where the server's own client programs are.
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
+pub(crate) enum Tools {
+    /// In this container.
+    InContainer(String),
+    /// In this folder, or on the PATH when there is none.
+    InFolder(Option<PathBuf>),
+}
+
+/// Starts the provider asked for; when none is, the first that works.
+pub(crate) async fn start(asked: Option<Provider>, say: &(dyn Fn(&str) + Sync)) -> Result<Started, Error> {
+    match asked {
+        Some(Provider::Url) => url::start().await,
+        Some(Provider::Container) => container::start(say).await,
+        Some(Provider::System) => system::start().await,
+        None if url::is_set() => url::start().await,
+        None => {
+            let container = match container::start(say).await {
+                Ok(started) => return Ok(started),
+                Err(error) => error,
+            };
+            say(&format!("{container}; trying the system's PostgreSQL binaries"));
+            system::start().await.map_err(|system| Error::None {
+                image: container::image(),
+                container: Box::new(container),
+                system: Box::new(system),
+            })
+        }
+    }
+}
+
+/// Settings of every server that is ours: durable as in production, statements counted.
+const SETTINGS: [(&str, &str); 8] = [
+    ("fsync", "on"),
+    ("synchronous_commit", "on"),
+    ("full_page_writes", "on"),
+    ("password_encryption", "scram-sha-256"),
+    ("max_connections", "200"),
+    ("shared_buffers", "256MB"),
+    ("shared_preload_libraries", "pg_stat_statements"),
+    ("max_wal_size", "4GB"),
+];
+
+/// A random password that needs no quoting.
+fn password() -> String {
+    uuid::Uuid::new_v4().simple().to_string()
+}

@@ -1,0 +1,230 @@
+//! A private cluster from the system's own binaries.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::net::TcpListener;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use tokio_postgres::Config;
+use tokio_postgres::config::SslMode;
+
+use super::{Provider, SETTINGS, Started, Tools, password};
+use crate::{Error, Reaper, certificate, server};
+
+/// Stops the cluster named by its pid file, then removes the folder. initdb may still be writing to it.
+const REAP: &str = r#"
+pid=$(head -n 1 "$1/data/postmaster.pid" 2>/dev/null)
+if [ -n "$pid" ] && kill -QUIT "$pid"; then while kill -0 "$pid"; do sleep 0.02; done; fi
+for _ in 1 2 3 4 5 6 7 8 9 10; do rm -rf "$1"; [ -e "$1" ] || exit 0; sleep 0.1; done"#;
+
+/// A running cluster; stops and vanishes when dropped.
+struct Cluster {
+    postgres: Option<Child>,
+    reaper: Reaper,
+    folder: PathBuf,
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        self.reaper.release();
+        if let Some(postgres) = &mut self.postgres {
+            // The reaper sees it gone only after it has been waited for.
+            let _ = postgres.wait();
+        }
+    }
+}
+
+/// The user that a cluster runs as: initdb and postgres refuse root.
+#[derive(Clone, Copy)]
+struct User {
+    uid: u32,
+    gid: u32,
+}
+
+pub(super) async fn start() -> Result<Started, Error> {
+    let binaries = find_binaries()?;
+    let user = other_than_root()?;
+    let certificate = certificate::make().map_err(|error| Error::System(format!("no certificate: {error}")))?;
+    let password = password();
+
+    // Another port is tried when somebody takes the free one before postgres does.
+    let mut attempts = 3;
+    loop {
+        attempts -= 1;
+        let mut cluster = Cluster::prepare(&binaries, user, &password, &certificate)?;
+        let port = free_port().map_err(Error::io("looking for a free port on 127.0.0.1"))?;
+        cluster.launch(&binaries, user, port)?;
+        let mut admin = Config::new();
+        admin.host("127.0.0.1").port(port).user("postgres").password(&password).dbname("postgres");
+        admin.ssl_mode(SslMode::Require);
+        let root = cluster.folder.join("root.pem");
+        match server::wait_until_ready(&admin, Some(&root), || cluster.has_ended()).await {
+            Ok(()) => {
+                return Ok(Started {
+                    provider: Provider::System,
+                    admin,
+                    root: Some(root),
+                    tools: Tools::InFolder(Some(binaries)),
+                    _owned: Some(Box::new(cluster)),
+                });
+            }
+            Err(_) if attempts > 0 && cluster.log().contains("Address already in use") => {}
+            Err(error) => return Err(Error::System(format!("{error}; postgres said: {}", cluster.log()))),
+        }
+    }
+}
+
+impl Cluster {
+    fn prepare(
+        binaries: &Path,
+        user: Option<User>,
+        password: &str,
+        certificate: &certificate::Certificate,
+    ) -> Result<Self, Error> {
+        let folder = tempfile::Builder::new()
+            .prefix("tare-")
+            .tempdir()
+            .map_err(Error::io(format!("making a folder in {}", std::env::temp_dir().display())))?;
+        let folder_text = folder.path().to_string_lossy().into_owned();
+        let reaper = Reaper::new(REAP, &[&folder_text]).map_err(Error::io("starting /bin/sh to clean up after us"))?;
+        // From here on the reaper removes the folder.
+        let cluster = Self { postgres: None, reaper, folder: folder.keep() };
+
+        let file = |name: &str, content: &str| -> Result<(), Error> {
+            let path = cluster.folder.join(name);
+            File::options()
+                .write(true)
+                .create_new(true)
+                .mode(0o600)
+                .open(&path)
+                .and_then(|mut file| file.write_all(content.as_bytes()))
+                .and_then(|()| own(&path, user))
+                .map_err(Error::io(format!("writing {}", path.display())))
+        };
+        own(&cluster.folder, user).map_err(Error::io(format!("handing {folder_text} over")))?;
+        file("password", password)?;
+        file("root.pem", &certificate.root)?;
+        file("server.pem", &certificate.server)?;
+        file("server.key", &certificate.key)?;
+        file("log", "")?;
+
+        let mut initdb = command(&binaries.join("initdb"), user);
+        initdb
+            .args(["--username=postgres", "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--no-sync"])
+            .arg(format!("--pwfile={folder_text}/password"))
+            .arg(format!("--pgdata={folder_text}/data"));
+        let done = initdb.output().map_err(Error::io(format!("running {}", binaries.join("initdb").display())))?;
+        if !done.status.success() {
+            return Err(Error::System(format!("initdb failed: {}", String::from_utf8_lossy(&done.stderr).trim())));
+        }
+        fs::remove_file(cluster.folder.join("password")).map_err(Error::io("removing the password file"))?;
+        Ok(cluster)
+    }
+
+    fn launch(&mut self, binaries: &Path, user: Option<User>, port: u16) -> Result<(), Error> {
+        let folder = self.folder.display();
+        let log = File::options()
+            .append(true)
+            .open(self.folder.join("log"))
+            .map_err(Error::io(format!("opening {folder}/log")))?;
+        let mut postgres = command(&binaries.join("postgres"), user);
+        postgres
+            .arg(format!("--data_directory={folder}/data"))
+            .arg(format!("--config_file={folder}/data/postgresql.conf"))
+            .arg(format!("--port={port}"))
+            .args(["--listen_addresses=127.0.0.1".to_owned(), format!("--unix_socket_directories={folder}")])
+            .arg("--ssl=on")
+            .args([format!("--ssl_cert_file={folder}/server.pem"), format!("--ssl_key_file={folder}/server.key")])
+            .args(SETTINGS.map(|(name, value)| format!("--{name}={value}")))
+            .stdout(log.try_clone().map_err(Error::io("sharing the log"))?)
+            .stderr(log)
+            // Ctrl-C is for us; the cluster ends when we are done with it.
+            .process_group(0);
+        self.postgres = Some(postgres.spawn().map_err(Error::io("starting postgres"))?);
+        Ok(())
+    }
+
+    fn has_ended(&mut self) -> bool {
+        self.postgres.as_mut().is_none_or(|postgres| !matches!(postgres.try_wait(), Ok(None)))
+    }
+
+    fn log(&self) -> String {
+        let log = fs::read_to_string(self.folder.join("log")).unwrap_or_default();
+        log.lines().rev().take(3).collect::<Vec<_>>().into_iter().rev().collect::<Vec<_>>().join(" | ")
+    }
+}
+
+fn command(program: &Path, user: Option<User>) -> Command {
+    let mut command = Command::new(program);
+    command.stdin(Stdio::null()).current_dir("/").env("LC_ALL", "C");
+    if let Some(user) = user {
+        command.uid(user.uid).gid(user.gid);
+    }
+    command
+}
+
+fn own(path: &Path, user: Option<User>) -> io::Result<()> {
+    match user {
+        Some(user) => chown(path, Some(user.uid), Some(user.gid)),
+        None => Ok(()),
+    }
+}
+
+/// `None` when this process may run a cluster itself.
+fn other_than_root() -> Result<Option<User>, Error> {
+    if id("-u", None) != Some(0) {
+        return Ok(None);
+    }
+    ["postgres", "nobody"]
+        .into_iter()
+        .find_map(|name| Some(User { uid: id("-u", Some(name))?, gid: id("-g", Some(name))? }))
+        .map(Some)
+        .ok_or_else(|| {
+            Error::System("run by root, and there is no user postgres or nobody to run PostgreSQL as".into())
+        })
+}
+
+fn id(what: &str, user: Option<&str>) -> Option<u32> {
+    let output = Command::new("id").arg(what).args(user).stderr(Stdio::null()).output().ok()?;
+    String::from_utf8(output.stdout).ok()?.trim().parse().ok()
+}
+
+fn free_port() -> io::Result<u16> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+}
+
+/// The newest PostgreSQL in the places packages put it, else the one on the PATH.
+fn find_binaries() -> Result<PathBuf, Error> {
+    let has_server = |folder: &PathBuf| {
+        ["initdb", "postgres"].iter().all(|name| {
+            fs::metadata(folder.join(name)).is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
+        })
+    };
+    let packaged = [
+        ("/usr/lib/postgresql", ""),
+        ("/usr", "pgsql-"),
+        ("/opt/homebrew/opt", "postgresql@"),
+        ("/usr/local/opt", "postgresql@"),
+    ];
+    let mut found: Vec<(u32, PathBuf)> = Vec::new();
+    for (parent, prefix) in packaged {
+        for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if let Some(version) = name.strip_prefix(prefix).and_then(|version| version.parse().ok()) {
+                found.push((version, entry.path().join("bin")));
+            }
+        }
+    }
+    found.sort();
+    let on_path = std::env::var_os("PATH").map(|path| std::env::split_paths(&path).collect::<Vec<_>>());
+    found
+        .into_iter()
+        .rev()
+        .map(|(_, folder)| folder)
+        .chain(on_path.into_iter().flatten())
+        .find(has_server)
+        .ok_or_else(|| Error::System("the programs initdb and postgres are not installed".into()))
+}

@@ -1,0 +1,272 @@
+//! A PostgreSQL that answers, and the templates that fixtures are copied from.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Mutex as AsyncMutex;
+use tokio_postgres::{Client, Config};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use crate::provider::{self, Provider, Started, Tools};
+use crate::{Error, Fixture, fixture};
+
+/// How long a server that was just started may take to answer.
+const READY: Duration = Duration::from_secs(60);
+
+/// A PostgreSQL to measure against. When the last reference is dropped, what was started or created for it is gone.
+pub struct Server {
+    pub(crate) started: Started,
+    tls: MakeRustlsConnect,
+    /// Begins the names of all databases and roles made on it.
+    pub(crate) prefix: String,
+    version: String,
+    settings: Vec<(String, String)>,
+    fixtures: AtomicU32,
+    /// Removes what was created, unless the server goes away as a whole or somebody else created it.
+    cleans_up: bool,
+}
+
+impl Server {
+    /// Takes the provider asked for, or the first that works, and prepares it. `say` gets a line for each that does not.
+    pub async fn start(asked: Option<Provider>, say: &(dyn Fn(&str) + Sync)) -> Result<Arc<Self>, Error> {
+        let started = provider::start(asked, say).await?;
+        let prefix = format!("tare_{}", &uuid::Uuid::new_v4().simple().to_string()[..8]);
+        let server = Self::connect(started, prefix).await?;
+        fixture::create_templates(&server).await?;
+        Ok(Arc::new(server))
+    }
+
+    /// The server that other callers in this process use, or a new one when there are none: tests share it.
+    pub async fn shared() -> Result<Arc<Self>, Error> {
+        static STARTING: AsyncMutex<()> = AsyncMutex::const_new(());
+        static SHARED: Mutex<Weak<Server>> = Mutex::new(Weak::new());
+        let _one_at_a_time = STARTING.lock().await;
+        let running = SHARED.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
+        match running {
+            Some(server) => Ok(server),
+            None => {
+                let server = Self::start(None, &|line| eprintln!("{line}")).await?;
+                *SHARED.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(&server);
+                Ok(server)
+            }
+        }
+    }
+
+    /// A server that another process started and will stop.
+    pub(crate) async fn attach(started: Started, prefix: String) -> Result<Arc<Self>, Error> {
+        let mut server = Self::connect(started, prefix).await?;
+        server.cleans_up = false;
+        Ok(Arc::new(server))
+    }
+
+    async fn connect(started: Started, prefix: String) -> Result<Self, Error> {
+        let tls = connector(started.root.as_deref())?;
+        let client = connect(&started.admin, &tls).await?;
+        let ask = |sql: &'static str| client.query_one(sql, &[]);
+        let version: String = ask("show server_version").await.map_err(Error::database("tell its version"))?.get(0);
+        let login = ask("select rolname::text, rolsuper or (rolcreatedb and rolcreaterole) from pg_roles where rolname = current_user")
+            .await
+            .map_err(Error::database("tell what this login may do"))?;
+        if !login.get::<_, bool>(1) {
+            return Err(Error::Powerless(login.get(0)));
+        }
+        let settings = client
+            .query(
+                "select name, current_setting(name) from pg_settings where name = any($1) order by name",
+                &[&["fsync", "max_connections", "shared_buffers", "ssl", "synchronous_commit"].as_slice()],
+            )
+            .await
+            .map_err(Error::database("tell its settings"))?;
+        Ok(Self {
+            settings: settings.iter().map(|row| (row.get(0), row.get(1))).collect(),
+            cleans_up: started.provider == Provider::Url,
+            version: version.split(' ').next().unwrap_or_default().to_owned(),
+            fixtures: AtomicU32::new(0),
+            started,
+            tls,
+            prefix,
+        })
+    }
+
+    /// Where it came from.
+    pub fn provider(&self) -> Provider {
+        self.started.provider
+    }
+
+    /// Its version: `15.8`.
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// The settings that matter for what is measured, by name.
+    pub fn settings(&self) -> &[(String, String)] {
+        &self.settings
+    }
+
+    /// Whether connections are encrypted; the certificate is then verified.
+    pub fn has_tls(&self) -> bool {
+        self.settings.iter().any(|(name, value)| name == "ssl" && value == "on")
+            && self.started.admin.get_ssl_mode() != tokio_postgres::config::SslMode::Disable
+    }
+
+    /// The file of certificates to trust; the operating system's when there is none.
+    pub fn root_certificate(&self) -> Option<&Path> {
+        self.started.root.as_deref()
+    }
+
+    /// A connection to `database` as one who may do everything; for setting up and for counting afterwards.
+    pub async fn admin(&self, database: &str) -> Result<Client, Error> {
+        connect(self.started.admin.clone().dbname(database), &self.tls).await
+    }
+
+    /// How many connections there are to the databases of `fixture`, those of `admin` not counted.
+    pub async fn connections(&self, fixture: &Fixture) -> Result<i64, Error> {
+        let client = self.admin(self.maintenance_database()).await?;
+        client
+            .query_one(
+                "select count(*) from pg_stat_activity where starts_with(datname, $1) and usename <> current_user",
+                &[&format!("{}_", fixture.prefix)],
+            )
+            .await
+            .map(|row| row.get(0))
+            .map_err(Error::database("count connections"))
+    }
+
+    /// A command for one of PostgreSQL's own client programs, run where it can reach the server at the second value's host
+    /// and port. The password is the caller's to pass on, as PGPASSWORD in the environment.
+    pub fn client_program(&self, name: &str) -> (Command, (String, u16)) {
+        match &self.started.tools {
+            Tools::InContainer(container) => {
+                let mut docker = Command::new("docker");
+                docker.args([
+                    "exec",
+                    "--interactive",
+                    "--env",
+                    "PGPASSWORD",
+                    "--env",
+                    "PGSSLMODE",
+                    container,
+                    "sh",
+                    "-c",
+                ]);
+                docker.arg(r#"PATH="$PATH:$(echo /usr/lib/postgresql/*/bin)"; exec "$0" "$@""#).arg(name);
+                (docker, ("127.0.0.1".into(), 5432))
+            }
+            Tools::InFolder(folder) => {
+                let program = folder.as_ref().map_or_else(|| PathBuf::from(name), |folder| folder.join(name));
+                (Command::new(program), self.address())
+            }
+        }
+    }
+
+    /// The host and port it listens on.
+    pub fn address(&self) -> (String, u16) {
+        let host = match self.started.admin.get_hosts() {
+            [tokio_postgres::config::Host::Tcp(host), ..] => host.clone(),
+            _ => "localhost".into(),
+        };
+        (host, self.started.admin.get_ports().first().copied().unwrap_or(5432))
+    }
+
+    /// The database that exists before any of ours does.
+    pub(crate) fn maintenance_database(&self) -> &str {
+        self.started.admin.get_dbname().unwrap_or("postgres")
+    }
+
+    pub(crate) fn next_fixture(&self) -> String {
+        format!("{}_{}", self.prefix, self.fixtures.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Drops every database and role whose name begins with `prefix`, on a server that stays. Blocks; for `Drop`.
+    pub(crate) fn clean_up(&self, prefix: &str) {
+        if !self.cleans_up {
+            return;
+        }
+        let (config, tls, prefix) = (self.started.admin.clone(), self.tls.clone(), prefix.to_owned());
+        // A runtime of its own: the caller's may be the one that is shutting down.
+        let cleaned = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.map_err(Error::io("starting a runtime"))?.block_on(drop_all(&config, &tls, &prefix))
+        });
+        match cleaned.join() {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => eprintln!("databases and roles named {}* could not be dropped: {error}", self.prefix),
+            Err(_) => eprintln!("databases and roles named {}* could not be dropped", self.prefix),
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.clean_up(&self.prefix);
+    }
+}
+
+async fn drop_all(admin: &Config, tls: &MakeRustlsConnect, prefix: &str) -> Result<(), Error> {
+    let client = connect(admin, tls).await?;
+    let failed = || Error::database("list what is to be dropped");
+    let databases = client
+        .query("select datname::text from pg_database where starts_with(datname, $1)", &[&prefix])
+        .await
+        .map_err(failed())?;
+    for name in databases.iter().map(|row| row.get::<_, &str>(0)) {
+        client
+            .batch_execute(&format!("drop database if exists {name} with (force)"))
+            .await
+            .map_err(Error::database(format!("drop database {name}")))?;
+    }
+    // Members before the groups they are in.
+    let roles = client
+        .query(
+            "select rolname::text from pg_roles where starts_with(rolname, $1) order by rolcanlogin desc",
+            &[&prefix],
+        )
+        .await
+        .map_err(failed())?;
+    for name in roles.iter().map(|row| row.get::<_, &str>(0)) {
+        client
+            .batch_execute(&format!("drop role if exists {name}"))
+            .await
+            .map_err(Error::database(format!("drop role {name}")))?;
+    }
+    Ok(())
+}
+
+fn connector(root: Option<&Path>) -> Result<MakeRustlsConnect, Error> {
+    tare_tls::client(root).map(MakeRustlsConnect::new).map_err(Error::io("preparing TLS"))
+}
+
+async fn connect(config: &Config, tls: &MakeRustlsConnect) -> Result<Client, Error> {
+    let (client, connection) =
+        config.clone().application_name("tare-testbed").connect(tls.clone()).await.map_err(|error| {
+            let [host, ..] = config.get_hosts() else { return Error::database("be reached")(error) };
+            let host = match host {
+                tokio_postgres::config::Host::Tcp(host) => host.clone(),
+                other => format!("{other:?}"),
+            };
+            let port = config.get_ports().first().copied().unwrap_or(5432);
+            Error::database(format!("be reached at {host}:{port}"))(error)
+        })?;
+    tokio::spawn(connection);
+    Ok(client)
+}
+
+/// Waits until a server that was just started lets us in; `has_ended` tells that it never will.
+pub(crate) async fn wait_until_ready(
+    admin: &Config,
+    root: Option<&Path>,
+    mut has_ended: impl FnMut() -> bool,
+) -> Result<(), Error> {
+    let tls = connector(root)?;
+    let deadline = Instant::now() + READY;
+    loop {
+        match connect(admin, &tls).await {
+            Ok(_) => return Ok(()),
+            Err(error) if has_ended() || Instant::now() > deadline => return Err(error),
+            Err(_) => tokio::time::sleep(Duration::from_millis(25)).await,
+        }
+    }
+}
