@@ -132,8 +132,7 @@ impl Cluster {
             .map_err(Error::io(format!("opening {folder}/log")))?;
         let mut postgres = command(&binaries.join("postgres"), user);
         postgres
-            .arg(format!("--data_directory={folder}/data"))
-            .arg(format!("--config_file={folder}/data/postgresql.conf"))
+            .args(["-D".to_owned(), format!("{folder}/data")])
             .arg(format!("--port={port}"))
             .args(["--listen_addresses=127.0.0.1".to_owned(), format!("--unix_socket_directories={folder}")])
             .arg("--ssl=on")

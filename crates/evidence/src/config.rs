@@ -1,0 +1,81 @@
+//! `perf.toml`: what a run must reach.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+/// Targets and budgets, as written in `fixtures/perf.toml`.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// What a stress pass must reach, by strategy.
+    pub targets: BTreeMap<String, Targets>,
+    /// What a bench may cost.
+    pub budgets: Vec<Budget>,
+    /// What share of the database's own throughput HTTP must reach.
+    pub ceiling: Option<Ceiling>,
+}
+
+/// What a stress pass must reach; what is left out is not judged.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Targets {
+    /// More than this share of requests must succeed, 0 to 1.
+    pub success_rate: Option<f64>,
+    /// At most this many answers of 500 or more.
+    pub server_errors: Option<u64>,
+    /// The P95 must be below this.
+    pub p95_ms: Option<f64>,
+}
+
+/// What a bench may cost, as a multiple of another.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Budget {
+    /// The bench judged.
+    pub id: String,
+    /// The bench it is held against.
+    pub against: String,
+    /// The judged one's time over the other's, at most.
+    pub at_most: f64,
+}
+
+/// What share of the database's own throughput HTTP must reach.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ceiling {
+    /// From 0 to 1.
+    pub at_least: f64,
+}
+
+impl Config {
+    /// Reads TOML; unknown keys are errors, and the message shows the place.
+    pub fn parse(text: &str) -> Result<Self, toml::de::Error> {
+        toml::from_str(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_checked_in_file_is_understood() {
+        let config = Config::parse(include_str!("../../../fixtures/perf.toml")).unwrap();
+        assert_eq!(config.targets["after"].p95_ms, Some(500.0));
+        assert!(config.budgets.len() >= 6);
+    }
+
+    #[test]
+    fn an_unknown_key_and_a_wrong_type_are_shown_in_their_place() {
+        for (text, expected) in [
+            ("[targets.after]\np95 = 500", "unknown field `p95`"),
+            ("[[budgets]]\nid = 1", "expected a string"),
+            ("[budget]\n", "unknown field `budget`"),
+            ("targets = [", "line 1"),
+        ] {
+            let error = Config::parse(text).unwrap_err().to_string();
+            assert!(error.contains(expected) && error.contains("line"), "{error}");
+        }
+    }
+}

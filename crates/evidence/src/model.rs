@@ -1,0 +1,233 @@
+//! What is kept of a run. Times end in their unit: `_ns` for benches, `_ms` for requests, `seconds` for what took long.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Check, Row};
+
+/// The version of this format; it changes when older readers would misunderstand.
+pub const VERSION: u32 = 1;
+
+/// One run, as it is written to `evidence.json`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Evidence {
+    /// [`VERSION`] when it was written.
+    pub version: u32,
+    /// What was run, when, and on which commit.
+    pub run: Run,
+    /// The machine it was run on.
+    pub machine: Machine,
+    /// The PostgreSQL it was run against; nothing when only somebody else's service was measured.
+    pub postgres: Option<Postgres>,
+    /// What was done, in order, and how long it took.
+    pub steps: Vec<Step>,
+    /// Criterion's measurements, by id.
+    pub benches: Vec<Bench>,
+    /// Stress passes, in order.
+    pub passes: Vec<Pass>,
+    /// Throughput through HTTP beside that of the database alone.
+    pub ceiling: Option<Ceiling>,
+    /// Actions taken apart.
+    pub profiles: Vec<Profile>,
+    /// Published figure, this run before, this run after.
+    pub comparison: Vec<Row>,
+    /// What had to be reached, and whether it was.
+    pub checks: Vec<Check>,
+}
+
+/// The version alone, to look at before the rest is understood.
+#[derive(Debug, Deserialize)]
+pub struct Versioned {
+    /// [`VERSION`] when it was written.
+    pub version: u32,
+}
+
+/// What was run, when, and on which commit.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Run {
+    /// The command, as typed.
+    pub command: String,
+    /// RFC 3339, UTC.
+    pub started_at: String,
+    /// The commit, where it is known.
+    pub commit: Option<String>,
+    /// Whether there were changes beyond the commit.
+    pub dirty: bool,
+    /// Whether it was a quick run, with fewer samples and requests.
+    pub quick: bool,
+}
+
+/// The machine a run was made on.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Machine {
+    /// Operating system and kernel.
+    pub system: String,
+    /// Model of the processor.
+    pub cpu: String,
+    /// Processors that could be used.
+    pub cores: usize,
+    /// Memory in bytes.
+    pub memory_bytes: u64,
+    /// Load average over one minute when the run began.
+    pub load: f64,
+}
+
+/// The PostgreSQL a run was made against.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Postgres {
+    /// `url`, `container` or `system`.
+    pub provider: String,
+    /// `15.8`.
+    pub version: String,
+    /// Whether connections were encrypted.
+    pub tls: bool,
+    /// Settings that matter here.
+    pub settings: BTreeMap<String, String>,
+    /// Tenants in the fixture.
+    pub tenants: usize,
+    /// Parts in the fixture.
+    pub parts: usize,
+}
+
+/// A step of a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Step {
+    /// Its name, as shown while it runs.
+    pub name: String,
+    /// How long it took.
+    pub seconds: f64,
+}
+
+/// A figure and the interval it lies in with 95 % confidence.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Interval {
+    /// The figure.
+    pub estimate: f64,
+    /// Lower end.
+    pub lower: f64,
+    /// Upper end.
+    pub upper: f64,
+}
+
+/// What Criterion measured under one id.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Bench {
+    /// `component/way`.
+    pub id: String,
+    /// Median time of one iteration.
+    pub median_ns: Interval,
+    /// Mean time of one iteration.
+    pub mean_ns: Interval,
+    /// Standard deviation.
+    pub std_dev_ns: f64,
+    /// Samples taken.
+    pub samples: usize,
+}
+
+/// Latency, in milliseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the names say it")]
+pub struct Latency {
+    pub min_ms: f64,
+    pub mean_ms: f64,
+    pub p50_ms: f64,
+    pub p95_ms: f64,
+    pub p99_ms: f64,
+    pub max_ms: f64,
+}
+
+/// Requests that did not succeed for the same reason.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Failure {
+    /// `connect`, `timeout`, `io`, `status` or `body`.
+    pub kind: String,
+    /// How many.
+    pub count: u64,
+    /// What the first of them met.
+    pub example: String,
+}
+
+/// One stress pass.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Pass {
+    /// The strategy of the built-in server; nothing for somebody else's service.
+    pub strategy: Option<String>,
+    /// What was asked for.
+    pub name: String,
+    /// Where.
+    pub url: String,
+    /// Connections, each with one request at a time.
+    pub concurrency: usize,
+    /// Requests sent before counting began.
+    pub warmup: u64,
+    /// Requests counted.
+    pub requests: u64,
+    /// Those answered with 200 and the body promised.
+    pub succeeded: u64,
+    /// Answers by status code; requests without an answer are not here.
+    pub statuses: BTreeMap<u16, u64>,
+    /// Why the others did not succeed.
+    pub failures: Vec<Failure>,
+    /// From the first counted request to the last answer.
+    pub seconds: f64,
+    /// Whether it was stopped before its end.
+    pub interrupted: bool,
+    /// Time until each counted request's outcome was known, failures included.
+    pub latency: Latency,
+    /// The same for each component the server told of in `Server-Timing`, and `network`, which is the rest.
+    pub components: Vec<(String, Latency)>,
+}
+
+impl Pass {
+    /// Share of requests that succeeded, 0 to 1.
+    pub fn success_rate(&self) -> f64 {
+        self.succeeded as f64 / self.requests.max(1) as f64
+    }
+
+    /// Answers with a status of 500 or more.
+    pub fn server_errors(&self) -> u64 {
+        self.statuses.range(500..).map(|(_, count)| count).sum()
+    }
+
+    /// Requests per second.
+    pub fn throughput(&self) -> f64 {
+        self.requests as f64 / self.seconds
+    }
+}
+
+/// The same work through HTTP and on the database alone, in turns.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Ceiling {
+    /// The action.
+    pub action: String,
+    /// Connections in both.
+    pub concurrency: usize,
+    /// Rounds; the figures are medians over them.
+    pub rounds: usize,
+    /// Requests per second through HTTP.
+    pub http_per_second: f64,
+    /// Transactions per second of pgbench with the same SQL, prepared.
+    pub pgbench_per_second: f64,
+    /// Median of the rounds' ratios, 0 to 1.
+    pub share: f64,
+}
+
+/// One action taken apart.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Profile {
+    /// The strategy of the built-in server; nothing for somebody else's service.
+    pub strategy: Option<String>,
+    /// The action.
+    pub name: String,
+    /// Times each way was measured.
+    pub samples: usize,
+    /// The action's query on a connection kept open; median and its interval.
+    pub database_ms: Option<Interval>,
+    /// The whole request; median and its interval.
+    pub request_ms: Interval,
+    /// Median of each component, in the order the server told them, and `network`, which is the rest.
+    pub components: Vec<(String, f64)>,
+    /// What the figures come to, in a sentence.
+    pub finding: String,
+}
