@@ -37,7 +37,8 @@ pub fn compare(published: &Published, benches: &[Bench], passes: &[Pass]) -> Vec
         after: bench(&component.after),
     });
     let stress = &published.stress;
-    let figures: [(&str, &str, f64, fn(&Pass) -> f64); 7] = [
+    type Figure = (&'static str, &'static str, f64, fn(&Pass) -> f64);
+    let figures: [Figure; 7] = [
         ("stress success", "%", stress.success_rate * 100.0, |pass| pass.success_rate() * 100.0),
         ("stress mean", "ms", stress.mean_ms, |pass| pass.latency.mean_ms),
         ("stress P50", "ms", stress.p50_ms, |pass| pass.latency.p50_ms),

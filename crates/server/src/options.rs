@@ -1,0 +1,90 @@
+//! What the server is told. Secrets come by the environment only: arguments can be read by every user of the machine.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use clap::Parser;
+use tare_gateway::auth::VerifierSettings;
+use tare_gateway::connection::PoolSettings;
+use tare_gateway::tenant::TenantSettings;
+use tare_gateway::{Settings, Strategy};
+
+/// Environment variable with the URL of the control database, password included.
+const CONTROL_URL: &str = "TARE_CONTROL_URL";
+/// Environment variable with the secret that tokens are signed with.
+const JWT_SECRET: &str = "TARE_JWT_SECRET";
+
+/// Answers POST /v1/actions/execute for many tenants, each with a database of its own.
+///
+/// Two secrets come by the environment: TARE_CONTROL_URL, the control database as
+/// postgres://user:password@host:port/database?sslmode=require, and TARE_JWT_SECRET, the HS256 secret of the tokens.
+#[derive(Debug, Parser)]
+#[command(name = "tare-server", version)]
+pub struct Options {
+    /// Where to listen; port 0 takes a free one, told on standard output.
+    #[arg(long, default_value = "127.0.0.1:0")]
+    pub address: SocketAddr,
+
+    /// Which fixes are on: `before`, `after`, or fixes joined by `+`.
+    #[arg(long, default_value = "after")]
+    strategy: Strategy,
+
+    /// The `iss` that tokens must carry.
+    #[arg(long)]
+    issuer: String,
+
+    /// The `aud` that tokens must carry.
+    #[arg(long)]
+    audience: String,
+
+    /// Certificates to trust for the databases, PEM; the operating system's when left out.
+    #[arg(long, env = "TARE_ROOT_CERTIFICATE", value_name = "FILE")]
+    root_certificate: Option<PathBuf>,
+
+    /// Connections to one tenant's database at most.
+    #[arg(long, default_value_t = 16)]
+    pool_size: usize,
+
+    /// Seconds a user's tenant is remembered, and so the longest a revoked user goes on working.
+    #[arg(long, default_value_t = 30)]
+    tenant_ttl: u64,
+
+    /// Audit events that may wait in memory.
+    #[arg(long, default_value_t = 10_000)]
+    audit_capacity: usize,
+
+    /// Stop when standard input ends, so as not to outlive the process that holds it.
+    #[arg(long)]
+    pub until_stdin_ends: bool,
+}
+
+impl Options {
+    /// The gateway's settings, secrets included.
+    pub fn settings(&self) -> Result<Settings> {
+        let control = secret(CONTROL_URL, "the control database, as postgres://user:password@host:port/database")?;
+        // The driver's message may repeat the URL, and with it the password.
+        let control = control.parse().ok().with_context(|| {
+            format!("{CONTROL_URL} is not a URL like postgres://user:password@host:port/database?sslmode=require")
+        })?;
+        Ok(Settings {
+            strategy: self.strategy,
+            control,
+            auth: VerifierSettings {
+                secret: secret(JWT_SECRET, "the HS256 secret that tokens are signed with")?,
+                issuer: self.issuer.clone(),
+                audience: self.audience.clone(),
+            },
+            tls: tare_tls::client(self.root_certificate.as_deref())?,
+            pool: PoolSettings { size: self.pool_size, ..PoolSettings::default() },
+            tenant: TenantSettings { ttl: Duration::from_secs(self.tenant_ttl), ..TenantSettings::default() },
+            audit_capacity: self.audit_capacity,
+        })
+    }
+}
+
+fn secret(variable: &str, what: &str) -> Result<String> {
+    let value = std::env::var(variable).ok().filter(|value| !value.is_empty());
+    value.with_context(|| format!("{variable} is not set; it gives {what}"))
+}

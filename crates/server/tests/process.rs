@@ -1,0 +1,155 @@
+//! The server as a process, on a real PostgreSQL: statuses, timings, and how it starts and stops.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
+
+use reqwest::{Client, StatusCode};
+use serde_json::{Value, json};
+use tare_testbed::{AUDIENCE, Fixture, ISSUER, Server, Size};
+use uuid::Uuid;
+
+struct Service {
+    process: Child,
+    url: String,
+    client: Client,
+}
+
+impl Service {
+    async fn start(fixture: &Fixture, strategy: &str) -> Self {
+        let mut command = command(fixture);
+        command.args(["--strategy", strategy, "--until-stdin-ends"]);
+        let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let url = line.trim().strip_prefix("listening on ").unwrap().to_owned();
+        Self { process, url, client: client() }
+    }
+
+    async fn post(&self, token: &str, body: impl ToString) -> (StatusCode, Value, String) {
+        let request = self.client.post(format!("{}/v1/actions/execute", self.url)).bearer_auth(token);
+        let answer = request.body(body.to_string()).send().await.unwrap();
+        let timing = answer.headers().get("server-timing").map_or("", |value| value.to_str().unwrap()).to_owned();
+        (answer.status(), answer.json().await.unwrap(), timing)
+    }
+
+    fn signal(&self, name: &str) {
+        let id = self.process.id().to_string();
+        assert!(Command::new("kill").args(["-s", name, &id]).status().unwrap().success());
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn client() -> Client {
+    let tls = tare_tls::client(None).unwrap();
+    Client::builder().tls_backend_preconfigured(tls).no_proxy().timeout(Duration::from_secs(30)).build().unwrap()
+}
+
+/// The server, told everything but the strategy.
+fn command(fixture: &Fixture) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tare-server"));
+    command.args(["--issuer", ISSUER, "--audience", AUDIENCE]);
+    if let Some(root) = fixture.server().root_certificate() {
+        command.env("TARE_ROOT_CERTIFICATE", root);
+    }
+    command.env("TARE_CONTROL_URL", fixture.control().url(fixture.server()));
+    command.env("TARE_JWT_SECRET", fixture.secret().expose());
+    command
+}
+
+async fn fixture() -> Fixture {
+    Fixture::create(Server::shared().await.unwrap(), Size::SMALL).await.unwrap()
+}
+
+fn view(part: Uuid) -> Value {
+    json!({"action": "view_part_details", "payload": {"part_id": part}})
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_answer_is_json_with_the_status_that_tells_what_went_wrong() {
+    let fixture = fixture().await;
+    let service = Service::start(&fixture, "after").await;
+    let [tenant, ..] = fixture.tenants() else { panic!("a tenant") };
+    let token = fixture.secret().mint(tenant.crew[0].id);
+    let part = fixture.part(0, 0, 1).id;
+
+    let (status, body, timing) = service.post(&token, view(part)).await;
+    assert_eq!((status, &body["result"]["part_id"]), (StatusCode::OK, &json!(part)));
+    for component in ["auth", "tenant", "connection", "action", "audit", "response"] {
+        assert!(timing.contains(&format!("{component};dur=")), "{timing}");
+    }
+
+    let stranger = fixture.secret().mint(Uuid::nil());
+    let too_much = json!({"action": "consume_part", "payload": {"part_id": part, "quantity": 1_000_000}});
+    for (token, body, expected, code) in [
+        (&*token, "{".into(), StatusCode::BAD_REQUEST, "malformed"),
+        ("forged", view(part).to_string(), StatusCode::UNAUTHORIZED, "token"),
+        (&stranger, view(part).to_string(), StatusCode::FORBIDDEN, "no_tenant"),
+        (&token, view(Uuid::nil()).to_string(), StatusCode::NOT_FOUND, "no_such_part"),
+        (&token, json!({"action": "sink", "payload": {}}).to_string(), StatusCode::NOT_FOUND, "no_such_action"),
+        (&token, too_much.to_string(), StatusCode::CONFLICT, "not_enough_stock"),
+        (&token, "x".repeat(100_000), StatusCode::PAYLOAD_TOO_LARGE, "body"),
+    ] {
+        let (status, body, _) = service.post(token, body).await;
+        assert_eq!((status, &body["error"]["code"]), (expected, &json!(code)), "{body}");
+    }
+
+    let ask = async |method: reqwest::Method, path: &str| {
+        let answer = service.client.request(method, format!("{}{path}", service.url)).send().await.unwrap();
+        (answer.status().as_u16(), answer.json::<Value>().await.unwrap())
+    };
+    assert_eq!(ask(reqwest::Method::GET, "/health").await, (200, json!({"status": "ok"})));
+    assert_eq!(ask(reqwest::Method::GET, "/nothing").await.0, 404);
+    assert_eq!(ask(reqwest::Method::GET, "/v1/actions/execute").await.0, 405);
+    assert_eq!(ask(reqwest::Method::POST, "/v1/actions/execute").await.0, 401);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sigterm_lets_actions_finish_and_writes_what_is_queued() {
+    for signal in ["TERM", "INT"] {
+        let fixture = fixture().await;
+        let mut service = Service::start(&fixture, "after").await;
+        let token = fixture.secret().mint(fixture.tenants()[0].crew[0].id);
+        let request = view(fixture.part(0, 0, 1).id);
+        let answers = (0..50).map(|_| service.post(&token, &request));
+        let answered = futures_util::future::join_all(answers).await.len() as i64;
+        service.signal(signal);
+        assert!(service.process.wait().unwrap().success());
+        assert_eq!(fixture.audit_rows().await.unwrap(), answered);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_server_ends_with_the_process_that_started_it() {
+    let fixture = fixture().await;
+    let mut service = Service::start(&fixture, "before").await;
+    drop(service.process.stdin.take());
+    assert!(service.process.wait().unwrap().success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_keeps_it_from_starting_is_said_once_and_exits_with_2() {
+    let fixture = fixture().await;
+    let taken = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let refused = |change: &dyn for<'a> Fn(&'a mut Command) -> &'a mut Command, expected: &[&str]| {
+        let mut command = command(&fixture);
+        change(&mut command);
+        let Output { status, stdout, stderr } = command.output().unwrap();
+        let said = String::from_utf8(stderr).unwrap();
+        assert_eq!((status.code(), stdout.len()), (Some(2), 0), "{said}");
+        assert!(expected.iter().all(|part| said.contains(part)), "{said}");
+        assert!(!said.contains(fixture.control().password()) && !said.contains("panicked"), "{said}");
+    };
+    refused(&|server| server.args(["--address", &address]), &[&address, "choose another with --address"]);
+    refused(&|server| server.args(["--strategy", "turbo"]), &["turbo", "tenant-cache"]);
+    refused(&|server| server.env_remove("TARE_JWT_SECRET"), &["TARE_JWT_SECRET is not set"]);
+    refused(&|server| server.env("TARE_CONTROL_URL", "postgres://a:b@c:notaport/d"), &["TARE_CONTROL_URL"]);
+    refused(&|server| server.args(["--root-certificate", "/nowhere/ca.pem"]), &["/nowhere/ca.pem"]);
+}
