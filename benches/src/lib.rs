@@ -1,1 +1,176 @@
-//! x
+//! What every bench needs: a testbed, started when the first measurement asks for it, and the gateway's parts upon it.
+//!
+//! Criterion calls a bench's closure once for each sample. What is prepared is therefore kept outside of it, in an `Option`
+//! that the first call fills, and looked at again when Criterion is done: rows are counted, connections are counted.
+
+use std::cell::OnceCell;
+use std::process::exit;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use criterion::{Criterion, PlottingBackend};
+use tare_gateway::action::Call;
+use tare_gateway::auth::{Caller, VerifierSettings};
+use tare_gateway::connection::{Connection, Connections, PoolSettings};
+use tare_gateway::tenant::{Tenant, TenantSettings, Tenants};
+use tare_gateway::{Gateway, Settings, Strategy};
+use tare_testbed::{AUDIENCE, Fixture, HANDOVER, ISSUER, Prepared, Server, Size, Template, Testbed};
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Audit events that may wait in memory.
+pub const AUDIT_CAPACITY: usize = 10_000;
+/// Requests prepared before measuring, taken in turn.
+pub const REQUESTS: usize = 1_000;
+/// How long the server may take to notice that a connection was closed.
+const SETTLE: Duration = Duration::from_secs(5);
+
+/// The testbed of one bench executable. Listing benches, or a filter that leaves none, starts nothing.
+pub struct Bed {
+    runtime: Runtime,
+    size: Size,
+    testbed: OnceCell<Testbed>,
+}
+
+/// Runs one bench executable: Criterion, configured from the command line, on a testbed of `size` unless one is handed over.
+pub fn run(size: Size, benches: impl FnOnce(&mut Criterion, &Bed)) {
+    let runtime = Runtime::new().expect("a Tokio runtime");
+    let bed = Bed { runtime, size, testbed: OnceCell::new() };
+    let mut criterion = Criterion::default().plotting_backend(PlottingBackend::Plotters).configure_from_args();
+    benches(&mut criterion, &bed);
+    criterion.final_summary();
+}
+
+impl Bed {
+    /// The runtime that everything measured runs on.
+    pub fn runtime(&self) -> &Runtime {
+        &self.runtime
+    }
+
+    /// The databases and their rows. Ends the process with 2 when there is nothing to measure against.
+    pub fn fixture(&self) -> &Fixture {
+        let start = || {
+            let found = self.runtime.block_on(Testbed::find_or_start(None, self.size, &|line| eprintln!("{line}")));
+            let testbed = found.unwrap_or_else(|error| {
+                eprintln!("{error}");
+                exit(2);
+            });
+            self.runtime.spawn(clean_up_when_told_to_stop(testbed.fixture.server().clone()));
+            testbed
+        };
+        &self.testbed.get_or_init(start).fixture
+    }
+
+    /// Whether connections can be encrypted, which only somebody's own server may lack.
+    pub fn has_tls(&self) -> bool {
+        let ours = std::env::var_os("DATABASE_URL").is_none() && std::env::var_os(HANDOVER).is_none();
+        let listing = std::env::args().any(|argument| argument == "--list");
+        ours || listing || self.fixture().server().has_tls()
+    }
+
+    /// TLS as the gateway uses it.
+    pub fn tls(&self) -> tare_tls::ClientConfig {
+        tare_tls::client(self.fixture().server().root_certificate()).expect("the testbed's certificate can be read")
+    }
+
+    /// How tokens are checked.
+    pub fn verifier(&self) -> VerifierSettings {
+        let secret = self.fixture().secret().expose().into();
+        VerifierSettings { secret, issuer: ISSUER.into(), audience: AUDIENCE.into() }
+    }
+
+    /// Connections from pools, or opened one by one.
+    pub fn connections(&self, pooled: bool) -> Arc<Connections> {
+        Arc::new(Connections::new(pooled, self.tls(), PoolSettings::default()))
+    }
+
+    /// Tenants looked up over `connections`, and remembered or not.
+    pub fn tenants(&self, connections: Arc<Connections>, remember: bool) -> Tenants {
+        let control = self.fixture().control().config(self.fixture().server());
+        Tenants::new(control, connections, remember.then(TenantSettings::default))
+    }
+
+    /// The whole gateway.
+    pub fn gateway(&self, strategy: Strategy) -> Gateway {
+        let _within = self.runtime.enter();
+        Gateway::new(Settings {
+            strategy,
+            control: self.fixture().control().config(self.fixture().server()),
+            auth: self.verifier(),
+            tls: self.tls(),
+            pool: PoolSettings::default(),
+            tenant: TenantSettings::default(),
+            audit_capacity: AUDIT_CAPACITY,
+        })
+    }
+
+    /// A member of the first tenant's crew.
+    pub fn caller(&self) -> Caller {
+        Caller { user: self.fixture().tenants()[0].crew[0].id }
+    }
+
+    /// That caller's tenant, and a kept connection to its database.
+    pub fn tenant(&self) -> (Arc<Tenant>, Connection) {
+        let connections = self.connections(true);
+        let tenants = self.tenants(connections.clone(), false);
+        self.runtime.block_on(async {
+            let tenant = tenants.of(&self.caller()).await.expect("the fixture's user has a tenant");
+            let connection =
+                connections.get(tenant.id, &tenant.database).await.expect("the fixture's database answers");
+            (tenant, connection)
+        })
+    }
+
+    /// Requests for `action` from all users of the fixture.
+    pub fn requests(&self, action: &str) -> Vec<Prepared> {
+        Template::named(action).expect("an action of the fixture").requests(self.fixture(), REQUESTS)
+    }
+
+    /// The calls in those requests that come from the yacht of [`caller`](Self::caller).
+    pub fn calls(&self, action: &str) -> Vec<Call> {
+        let yacht = self.fixture().tenants()[0].yachts[0].to_string();
+        let bodies = self.requests(action).into_iter().map(|request| request.body).filter(|body| body.contains(&yacht));
+        bodies.map(|body| Call::parse(body.as_bytes()).expect("the fixture's requests are good")).collect()
+    }
+
+    /// Rows of `table` in all tenants' databases.
+    pub fn rows(&self, table: &str) -> u64 {
+        let fixture = self.fixture();
+        self.runtime.block_on(async {
+            let mut rows = 0;
+            for tenant in fixture.tenants() {
+                let client = fixture.server().admin(&tenant.login.database).await.expect("the server answers");
+                let counted = client.query_one(&format!("select count(*) from {table}"), &[]).await;
+                rows += counted.expect("the fixture's table can be counted").get::<_, i64>(0) as u64;
+            }
+            rows
+        })
+    }
+
+    /// Waits until there are `expected` connections to the fixture's databases.
+    ///
+    /// # Panics
+    /// When there are not: something leaked a connection, or closed one it should have kept.
+    pub fn expect_connections(&self, expected: i64) {
+        let fixture = self.fixture();
+        let count = || self.runtime.block_on(fixture.server().connections(fixture)).expect("the server answers");
+        let deadline = Instant::now() + SETTLE;
+        while count() != expected {
+            assert!(Instant::now() < deadline, "{} connections are open, and should be {expected}", count());
+        }
+    }
+}
+
+/// On a server that stays, what was created has to be dropped before this process ends.
+async fn clean_up_when_told_to_stop(server: Arc<Server>) {
+    let (Ok(mut interrupted), Ok(mut terminated)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
+        return;
+    };
+    tokio::select! {
+        _ = interrupted.recv() => {}
+        _ = terminated.recv() => {}
+    }
+    server.clear();
+    exit(2);
+}

@@ -8,6 +8,8 @@ mod config;
 mod model;
 mod published;
 mod reading;
+mod server_timing;
+mod statistics;
 
 pub use check::{Check, judge, missed};
 pub use comparison::{Row, compare};
@@ -18,3 +20,5 @@ pub use model::{
 };
 pub use published::{Published, PublishedComponent, PublishedStress};
 pub use reading::{LatencyReading, SuccessReading};
+pub use server_timing::server_timing;
+pub use statistics::median;

@@ -56,6 +56,8 @@ pub struct Run {
     pub dirty: bool,
     /// Whether it was a quick run, with fewer samples and requests.
     pub quick: bool,
+    /// Whether it was stopped before its end; then nothing is judged by it.
+    pub interrupted: bool,
 }
 
 /// The machine a run was made on.

@@ -7,7 +7,9 @@ use std::ops::{Deref, DerefMut};
 use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
-use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime, Timeouts};
+use deadpool_postgres::{
+    Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime, TimeoutType, Timeouts,
+};
 use tokio::task::JoinHandle;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Config, Row, Statement};
@@ -59,7 +61,8 @@ impl Connections {
         match &self.pools {
             None => Own::open(database, self.tls.clone()).await.map(Connection::Own),
             Some(pools) => {
-                pools.of(tenant, database, &self.tls).get().await.map(Connection::Pooled).map_err(pool_error)
+                let pool = pools.of(tenant, database, &self.tls);
+                pools.take(&pool).await.map(Connection::Pooled).map_err(pool_error)
             }
         }
     }
@@ -82,22 +85,29 @@ impl Pools {
         by_tenant.entry(tenant).or_insert_with(|| self.open(database, tls)).clone()
     }
 
+    /// An idle connection is had without setting a timer for a wait that does not happen.
+    async fn take(&self, pool: &Pool) -> Result<Object, PoolError> {
+        let bounds = |wait| Timeouts { wait: Some(wait), create: Some(self.settings.wait), recycle: None };
+        match pool.timeout_get(&bounds(Duration::ZERO)).await {
+            Err(PoolError::Timeout(TimeoutType::Wait)) => pool.timeout_get(&bounds(self.settings.wait)).await,
+            got => got,
+        }
+    }
+
     fn open(&self, database: &Config, tls: &MakeRustlsConnect) -> Pool {
         let fast = ManagerConfig { recycling_method: RecyclingMethod::Fast };
-        let wait = Some(self.settings.wait);
         Pool::builder(Manager::from_config(database.clone(), tls.clone(), fast))
             .max_size(self.settings.size)
-            .timeouts(Timeouts { wait, create: wait, recycle: wait })
             .runtime(Runtime::Tokio1)
             .build()
-            .expect("a pool with time-outs builds when it has a runtime")
+            .expect("a pool without hooks and time-outs of its own builds")
     }
 }
 
-fn pool_error(error: deadpool_postgres::PoolError) -> Error {
+fn pool_error(error: PoolError) -> Error {
     match error {
-        deadpool_postgres::PoolError::Backend(source) => Error::Database { attempted: "be reached", source },
-        deadpool_postgres::PoolError::Closed => Error::Stopping,
+        PoolError::Backend(source) => Error::Database { attempted: "be reached", source },
+        PoolError::Closed => Error::Stopping,
         busy => Error::Busy(busy),
     }
 }

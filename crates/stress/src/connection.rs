@@ -7,44 +7,50 @@ use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
-use crate::Target;
+use crate::{Request, Target};
 
 /// A connection, opened when it is first needed and again after the service has closed it.
-pub(crate) struct Connection {
+pub struct Connection {
     target: Target,
     sender: Option<SendRequest<Full<Bytes>>>,
 }
 
 /// What the service answered.
-pub(crate) struct Answer {
-    pub(crate) status: u16,
-    pub(crate) headers: HeaderMap,
-    pub(crate) body: Bytes,
+pub struct Answer {
+    /// Its status code.
+    pub status: u16,
+    /// Its headers.
+    pub headers: HeaderMap,
+    /// Its body, whole.
+    pub body: Bytes,
 }
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum NoAnswer {
+pub enum NoAnswer {
+    /// No connection could be opened.
     #[error("{0}")]
     Connect(String),
+    /// The connection broke.
     #[error("{0}")]
     Io(String),
 }
 
 impl Connection {
-    pub(crate) fn new(target: Target) -> Self {
+    /// A connection to `target`; opens nothing yet.
+    pub fn new(target: Target) -> Self {
         Self { target, sender: None }
     }
 
     /// Sends `request` and reads the whole answer. A future dropped half-way leaves the connection unfit, and the next
     /// request opens another.
-    pub(crate) async fn send(&mut self, request: http::Request<Full<Bytes>>) -> Result<Answer, NoAnswer> {
+    pub async fn send(&mut self, request: &Request) -> Result<Answer, NoAnswer> {
         let mut sender = match self.sender.take() {
             Some(sender) if sender.is_ready() => sender,
             _ => open(&self.target).await?,
         };
         let broken = |error: hyper::Error| NoAnswer::Io(chain(&error));
-        let (head, body) = sender.send_request(request).await.map_err(broken)?.into_parts();
+        let (head, body) = sender.send_request(request.to(&self.target)).await.map_err(broken)?.into_parts();
         let body = body.collect().await.map_err(broken)?.to_bytes();
         // The connection is ready again a moment after the body has been read; if it is closed instead, a new one is opened.
         if sender.ready().await.is_ok() {

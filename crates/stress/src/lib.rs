@@ -6,10 +6,13 @@
 
 mod connection;
 mod load;
+mod request;
 mod tally;
 mod target;
 
-pub use load::{Extent, Load, Request, run};
+pub use connection::{Answer, Connection, NoAnswer};
+pub use load::{Extent, Load, run};
+pub use request::Request;
 pub use target::Target;
 
 use std::time::Duration;

@@ -4,17 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST};
-use http::{HeaderMap, HeaderValue, Method};
-use http_body_util::Full;
 use tare_evidence::Pass;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::connection::Connection;
 use crate::tally::{Outcome, Tally};
-use crate::{Error, Target};
+use crate::{Connection, Error, Request, Target};
 
 /// How often progress is told.
 const TICK: Duration = Duration::from_millis(100);
@@ -26,41 +21,6 @@ pub enum Extent {
     Requests(u64),
     /// As many as can be begun in that time.
     Time(Duration),
-}
-
-/// One request to send, prepared.
-#[derive(Clone)]
-pub struct Request {
-    headers: HeaderMap,
-    body: Bytes,
-}
-
-impl Request {
-    /// A POST of the JSON `body`, as the bearer of `token` if there is one.
-    ///
-    /// # Errors
-    /// [`Error::BadToken`] when no header can carry the token.
-    pub fn new(token: Option<&str>, body: impl Into<Bytes>) -> Result<Self, Error> {
-        let json = HeaderValue::from_static("application/json");
-        let mut headers = HeaderMap::from_iter([(CONTENT_TYPE, json.clone()), (ACCEPT, json)]);
-        if let Some(token) = token {
-            let printable = !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic());
-            let value = HeaderValue::from_str(&format!("Bearer {token}")).ok().filter(|_| printable);
-            let mut value = value.ok_or(Error::BadToken)?;
-            value.set_sensitive(true);
-            headers.insert(AUTHORIZATION, value);
-        }
-        Ok(Self { headers, body: body.into() })
-    }
-
-    fn to(&self, target: &Target) -> http::Request<Full<Bytes>> {
-        let mut request = http::Request::new(Full::new(self.body.clone()));
-        *request.method_mut() = Method::POST;
-        *request.uri_mut() = target.path.clone();
-        *request.headers_mut() = self.headers.clone();
-        request.headers_mut().insert(HOST, target.host.clone());
-        request
-    }
 }
 
 /// What load to send, and what counts as success.
@@ -132,7 +92,7 @@ async fn probe(load: &Load, connection: &mut Connection) -> Result<(), Error> {
 
 async fn send(load: &Load, connection: &mut Connection, nth: u64) -> Outcome {
     let request = &load.requests[(nth % load.requests.len() as u64) as usize];
-    match tokio::time::timeout(load.timeout, connection.send(request.to(&load.target))).await {
+    match tokio::time::timeout(load.timeout, connection.send(request)).await {
         Ok(Ok(answer)) => Outcome::Answer(answer),
         Ok(Err(reason)) => Outcome::NoAnswer(reason),
         Err(_) => Outcome::Timeout(load.timeout),

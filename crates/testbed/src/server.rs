@@ -180,6 +180,12 @@ impl Server {
         format!("{}_{}", self.prefix, self.fixtures.fetch_add(1, Ordering::Relaxed))
     }
 
+    /// Drops at once whatever was created here on a server that stays; for a process that is about to end without
+    /// dropping anything. Blocks.
+    pub fn clear(&self) {
+        self.clean_up(&self.prefix);
+    }
+
     /// Drops every database and role whose name begins with `prefix`, on a server that stays. Blocks; for `Drop`.
     pub(crate) fn clean_up(&self, prefix: &str) {
         if !self.cleans_up {
@@ -201,7 +207,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        self.clean_up(&self.prefix);
+        self.clear();
     }
 }
 

@@ -1,0 +1,61 @@
+//! Sections as Markdown.
+
+use std::fmt::Write;
+
+use tare_evidence::Evidence;
+
+use crate::section::{Section, Table, sections};
+
+/// The whole of `evidence`, as GitHub-flavoured Markdown.
+pub fn markdown(evidence: &Evidence) -> String {
+    let mut text = String::new();
+    for (nth, section) in sections(evidence).iter().enumerate() {
+        write_section(&mut text, section, if nth == 0 { "#" } else { "##" });
+    }
+    text
+}
+
+fn write_section(text: &mut String, section: &Section, level: &str) {
+    let separator = if text.is_empty() { "" } else { "\n" };
+    let _ = writeln!(text, "{separator}{level} {}", section.title);
+    for paragraph in &section.paragraphs {
+        let _ = writeln!(text, "\n{}", escape(paragraph));
+    }
+    if let Some(Table { header, rows }) = &section.table {
+        let _ = writeln!(text, "\n{}", line(header));
+        // Names to the left, figures to the right.
+        let rule: Vec<_> = (0..header.len()).map(|column| if column == 0 { "---" } else { "--:" }.to_owned()).collect();
+        let _ = writeln!(text, "{}", line(&rule));
+        for row in rows {
+            let _ = writeln!(text, "{}", line(row));
+        }
+    }
+}
+
+fn line(cells: &[String]) -> String {
+    let cells: Vec<_> = cells.iter().map(|cell| escape(cell)).collect();
+    format!("| {} |", cells.join(" | "))
+}
+
+/// A service's answer may hold anything; it must neither break a table nor become markup.
+fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '|' | '<' | '>' | '`' | '*' | '_' | '[' | ']' | '\\' => escaped.extend(['\\', character]),
+            character if character.is_control() => escaped.push(' '),
+            character => escaped.push(character),
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_service_answers_cannot_break_out_of_its_cell() {
+        assert_eq!(line(&["a|b\n<c>".into(), "d".into()]), "| a\\|b \\<c\\> | d |");
+    }
+}
