@@ -1,1 +1,87 @@
-fn main() {}
+//! The commands: `cargo xtask perf`, `bench`, `stress`, `profile`, `report`, `serve`, `db`.
+//!
+//! Orchestration only. What is measured is in the other crates; here it is put in order, shown while it runs, and judged.
+
+mod bench;
+mod build;
+mod ceiling;
+mod cli;
+mod criterion;
+mod db;
+mod load;
+mod machine;
+mod perf;
+mod profile;
+mod progress;
+mod report;
+mod serve;
+mod service;
+mod session;
+mod stress;
+mod workspace;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Parser;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::cli::{Cli, Command};
+
+/// How a command that ran to its end ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ending {
+    /// All targets and budgets are met, or none were asked for.
+    Met,
+    /// Something was measured and missed.
+    Missed,
+    /// It was stopped before its end.
+    Interrupted,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let Cli { command } = Cli::parse();
+    let stop = CancellationToken::new();
+    tokio::spawn(stop_when_told(stop.clone()));
+    match run(command, stop).await {
+        Ok(Ending::Met) => ExitCode::SUCCESS,
+        Ok(Ending::Missed) => ExitCode::from(1),
+        Ok(Ending::Interrupted) => ExitCode::from(2),
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+async fn run(command: Command, stop: CancellationToken) -> Result<Ending> {
+    match command {
+        Command::Perf(options) => perf::run(options, stop).await,
+        Command::Bench(options) => bench::run(options, stop).await,
+        Command::Stress(options) => stress::run(options, stop).await,
+        Command::Profile(options) => profile::run(options, stop).await,
+        Command::Report(options) => report::run(&options),
+        Command::Serve(options) => serve::run(options, stop).await,
+        Command::Db(options) => db::run(options, stop).await,
+    }
+}
+
+/// The first Ctrl-C or SIGTERM asks for an orderly end, a second one ends at once.
+async fn stop_when_told(stop: CancellationToken) {
+    let (Ok(mut interrupted), Ok(mut terminated)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
+        return;
+    };
+    for told in 1.. {
+        tokio::select! {
+            _ = interrupted.recv() => {}
+            _ = terminated.recv() => {}
+        }
+        stop.cancel();
+        if told > 1 {
+            std::process::exit(2);
+        }
+    }
+}

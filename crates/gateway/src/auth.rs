@@ -115,7 +115,8 @@ mod tests {
 
     #[test]
     fn a_bad_token_is_refused_for_what_is_wrong_with_it() {
-        let cases: [(fn(&mut Value), &str); 6] = [
+        type Case = (fn(&mut Value), &'static str);
+        let cases: [Case; 6] = [
             (|c| c["exp"] = json!(c["iat"].as_u64().unwrap() - 60), "expired"),
             (|c| c["nbf"] = json!(c["exp"].as_u64().unwrap() + 60), "not valid yet"),
             (|c| c["aud"] = json!("another"), "another audience"),

@@ -48,7 +48,9 @@ pub fn sections(evidence: &Evidence) -> Vec<Section> {
 pub(crate) fn verdict_sentence(evidence: &Evidence) -> String {
     let missed: Vec<_> = missed(&evidence.checks).collect();
     match (evidence.checks.len(), missed.as_slice()) {
-        _ if evidence.run.interrupted => "Interrupted: what was measured until then is shown, and nothing is judged by it.".into(),
+        _ if evidence.run.interrupted => {
+            "Interrupted: what was measured until then is shown, and nothing is judged by it.".into()
+        }
         (0, _) => "Nothing was measured that a target or budget asks for.".into(),
         (all, []) => format!("All {all} targets and budgets are met."),
         (all, missed) => {

@@ -12,6 +12,8 @@ use crate::connection::{Answer, NoAnswer};
 
 /// Significant digits kept of every latency.
 const DIGITS: u8 = 3;
+/// Nanoseconds of the longest latency that is told apart: a day.
+const LONGEST: u64 = 86_400_000_000_000;
 /// Bytes of an unexpected body that are shown.
 const EXCERPT: usize = 200;
 /// What the client saw and the server did not tell of.
@@ -164,7 +166,8 @@ impl Times {
     }
 
     fn record(&mut self, time: Duration) {
-        self.0.saturating_record(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX).max(1));
+        let nanoseconds = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX).clamp(1, LONGEST);
+        self.0.record(nanoseconds).expect("the histogram resizes itself up to any time within its bound");
     }
 
     fn add(&mut self, other: &Self) {

@@ -100,7 +100,7 @@ mod tests {
     fn bulk_parts_stay_within_the_yacht() {
         for nth in 0..50 {
             let part = Part::bulk(0, 0, nth, 25);
-            assert!(part.index < 25 && part.index % BULK_EVERY == 0);
+            assert!(part.index < 25 && part.index.is_multiple_of(BULK_EVERY));
         }
     }
 }

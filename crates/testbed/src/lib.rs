@@ -22,5 +22,5 @@ pub use handover::{HANDOVER, Testbed};
 pub use provider::Provider;
 pub use reaper::Reaper;
 pub use requests::{Prepared, Template, UnknownAction};
-pub use server::Server;
+pub use server::{Server, connect_to_url};
 pub use token::{AUDIENCE, ISSUER, TokenSecret};

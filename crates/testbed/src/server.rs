@@ -241,6 +241,15 @@ async fn drop_all(admin: &Config, tls: &MakeRustlsConnect, prefix: &str) -> Resu
     Ok(())
 }
 
+/// A connection to the server of `DATABASE_URL`, as its login.
+///
+/// # Errors
+/// The URL is not set or not understood, or the server cannot be reached.
+pub async fn connect_to_url() -> Result<Client, Error> {
+    let started = provider::of_url()?;
+    connect(&started.admin, &connector(started.root.as_deref())?).await
+}
+
 fn connector(root: Option<&Path>) -> Result<MakeRustlsConnect, Error> {
     tare_tls::client(root).map(MakeRustlsConnect::new).map_err(Error::io("preparing TLS"))
 }

@@ -75,13 +75,18 @@ pub(crate) enum Tools {
     InFolder(Option<PathBuf>),
 }
 
+/// The server of `DATABASE_URL`.
+pub(crate) fn of_url() -> Result<Started, Error> {
+    url::find()
+}
+
 /// Starts the provider asked for; when none is, the first that works.
 pub(crate) async fn start(asked: Option<Provider>, say: &(dyn Fn(&str) + Sync)) -> Result<Started, Error> {
     match asked {
-        Some(Provider::Url) => url::start().await,
+        Some(Provider::Url) => url::find(),
         Some(Provider::Container) => container::start(say).await,
         Some(Provider::System) => system::start().await,
-        None if url::is_set() => url::start().await,
+        None if url::is_set() => url::find(),
         None => {
             let container = match container::start(say).await {
                 Ok(started) => return Ok(started),

@@ -15,7 +15,7 @@ pub(super) fn is_set() -> bool {
     env::var_os(VARIABLE).is_some_and(|url| !url.is_empty())
 }
 
-pub(super) async fn start() -> Result<Started, Error> {
+pub(super) fn find() -> Result<Started, Error> {
     if !is_set() {
         return Err(Error::NoUrl);
     }

@@ -1,0 +1,177 @@
+//! Benches, run by their executables on the run's own testbed.
+
+use std::path::Path;
+use std::process::Stdio;
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context, Result, bail};
+use tare_evidence::Bench;
+use tare_testbed::{HANDOVER, Size};
+use tokio::fs::File;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::process::Command;
+use tokio_util::sync::CancellationToken;
+
+use crate::build::{self, BUILD};
+use crate::cli::{self, Baselines, BenchName};
+use crate::progress::Progress;
+use crate::session::{POSTGRES, Session};
+use crate::{Ending, criterion, workspace};
+
+/// Every bench executable, in the order a request takes the components.
+pub const ALL: [BenchName; 7] = [
+    BenchName::Auth,
+    BenchName::Tenant,
+    BenchName::Connection,
+    BenchName::Action,
+    BenchName::Audit,
+    BenchName::Response,
+    BenchName::Request,
+];
+
+/// Measurements in each of them, for telling beforehand how long they take.
+const fn measurements(bench: BenchName) -> u32 {
+    match bench {
+        BenchName::Auth | BenchName::Response | BenchName::Request => 2,
+        BenchName::Tenant => 4,
+        BenchName::Connection | BenchName::Action => 6,
+        BenchName::Audit => 3,
+    }
+}
+
+/// How benches are run.
+#[derive(Clone)]
+pub struct Settings {
+    pub quick: bool,
+    pub baselines: Baselines,
+}
+
+impl Settings {
+    /// Refuses a baseline that was never saved.
+    pub fn check(&self) -> Result<()> {
+        match &self.baselines.baseline {
+            Some(name) if !criterion::has_baseline(&criterion::home(), name) => {
+                bail!("there is no baseline {name:?} to compare with; save one first with --save-baseline {name}")
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn arguments(&self) -> Vec<String> {
+        let mut arguments = vec!["--bench".to_owned()];
+        if self.quick {
+            let quick = ["--warm-up-time", "0.2", "--measurement-time", "0.8", "--sample-size", "20", "--noplot"];
+            arguments.extend(quick.map(str::to_owned));
+        }
+        let Baselines { save_baseline, baseline } = &self.baselines;
+        for (flag, name) in [("--save-baseline", save_baseline), ("--baseline", baseline)] {
+            arguments.extend(name.iter().flat_map(|name| [flag.to_owned(), name.clone()]));
+        }
+        arguments
+    }
+
+    /// The steps, and how long they usually take.
+    pub fn plan(&self, benches: &[BenchName]) -> Vec<(String, Duration)> {
+        let one = if self.quick { Duration::from_millis(1_800) } else { Duration::from_secs(10) };
+        benches.iter().map(|&bench| (step(bench), one * measurements(bench))).collect()
+    }
+}
+
+fn step(bench: BenchName) -> String {
+    format!("bench {}", bench.name())
+}
+
+/// `cargo xtask bench`.
+pub async fn run(options: cli::Bench, stop: CancellationToken) -> Result<Ending> {
+    let settings = Settings { quick: options.quick, baselines: options.baselines };
+    settings.check()?;
+    let benches = if options.benches.is_empty() { ALL.to_vec() } else { options.benches };
+    let mut plan = vec![(POSTGRES.to_owned(), Duration::from_secs(6)), (BUILD.to_owned(), Duration::from_secs(5))];
+    plan.extend(settings.plan(&benches));
+    let command = if settings.quick { "bench --quick" } else { "bench" };
+    let mut session = Session::begin(command, settings.quick, &options.judged, &plan, stop)?;
+    let measured = async {
+        let progress = session.progress.clone();
+        let built = session.step(BUILD, build::build(&progress, true)).await?;
+        let testbed = session.testbed(options.postgres, Size::DEFAULT).await?;
+        let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
+        let handover = folder.path().join("testbed.json");
+        testbed.hand_over(&handover)?;
+        run_all(&mut session, &built, &benches, &settings, &handover).await
+    };
+    let measured = measured.await;
+    session.finish(measured)
+}
+
+/// Runs `benches` one after the other; what each measured is in the evidence before the next begins.
+pub async fn run_all(
+    session: &mut Session,
+    built: &build::Built,
+    benches: &[BenchName],
+    settings: &Settings,
+    handover: &Path,
+) -> Result<()> {
+    let progress = session.progress.clone();
+    for &bench in benches {
+        let executable = built.bench(bench.name())?;
+        let log = session.beside(&format!("criterion-{}.txt", bench.name()));
+        let measured = session.step(&step(bench), run_one(&progress, executable, settings, handover, &log)).await?;
+        session.evidence.benches.extend(measured);
+        session.save()?;
+    }
+    Ok(())
+}
+
+async fn run_one(
+    progress: &Progress,
+    executable: &Path,
+    settings: &Settings,
+    handover: &Path,
+    log: &Path,
+) -> Result<Vec<Bench>> {
+    let since = SystemTime::now();
+    let mut child = Command::new(executable)
+        .args(settings.arguments())
+        .env(HANDOVER, handover)
+        .env("CRITERION_HOME", criterion::home())
+        .current_dir(workspace::root())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .with_context(|| format!("cannot run {}", executable.display()))?;
+    let mut results = BufReader::new(child.stdout.take().context("the bench's output")?).lines();
+    let mut remarks = BufReader::new(child.stderr.take().context("the bench's output")?).lines();
+    let mut log_file = File::create(log).await.with_context(|| format!("cannot write {}", log.display()))?;
+    let compares = settings.baselines.baseline.is_some();
+    let (mut results_open, mut remarks_open, mut last_remark) = (true, true, String::new());
+    while results_open || remarks_open {
+        let line = tokio::select! {
+            line = results.next_line(), if results_open => {
+                let line = line?;
+                results_open = line.is_some();
+                line
+            }
+            line = remarks.next_line(), if remarks_open => {
+                let line = line?;
+                remarks_open = line.is_some();
+                last_remark = line.clone().filter(|line| !line.trim().is_empty()).unwrap_or(last_remark);
+                line
+            }
+        };
+        let Some(line) = line else { continue };
+        match line.strip_prefix("Benchmarking ") {
+            Some(at) => progress.at(at),
+            None if compares && !line.is_empty() => progress.say(&line),
+            None => {}
+        }
+        log_file.write_all(format!("{line}\n").as_bytes()).await?;
+    }
+    log_file.flush().await?;
+    let status = child.wait().await?;
+    if !status.success() {
+        bail!("the bench ended with {status}: {last_remark}; all it said is in {}", log.display());
+    }
+    criterion::measured(&criterion::home(), since)
+}

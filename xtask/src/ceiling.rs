@@ -1,0 +1,145 @@
+//! The ceiling: what the database alone can do of the same work, and how much of it is left through HTTP.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use tare_evidence::{Ceiling, median};
+use tare_stress::{Extent, Load, TIMEOUT};
+use tare_testbed::{Fixture, Template};
+use tokio::io::AsyncWriteExt;
+use tokio::process::Command;
+use tokio_util::sync::CancellationToken;
+
+use crate::load::Sending;
+use crate::progress::Progress;
+use crate::service::Service;
+
+/// The name of the step.
+pub const CEILING: &str = "ceiling";
+/// A read, so that neither side waits for the disk.
+const ACTION: &str = "view_part_details";
+/// Connections of both sides.
+const CONNECTIONS: usize = 10;
+
+/// The query that the gateway sends under `one-call`, with pgbench's variables for its parameters.
+const SCRIPT: &str =
+    "select status, body::text from app.execute(:yacht, :user, 'view_part_details', :payload, null);\n";
+
+/// How long it is measured.
+#[derive(Clone, Copy)]
+pub struct Extents {
+    pub rounds: usize,
+    pub seconds: u64,
+}
+
+impl Extents {
+    /// For a quick run, or a full one.
+    pub fn of(quick: bool) -> Self {
+        if quick { Self { rounds: 3, seconds: 2 } } else { Self { rounds: 5, seconds: 4 } }
+    }
+
+    /// How long the step usually takes.
+    pub fn usual(self) -> Duration {
+        Duration::from_secs(self.rounds as u64 * (2 * self.seconds + 1))
+    }
+}
+
+/// Measures both sides in turns. Nothing when there is no pgbench to be run.
+pub async fn measure(
+    fixture: &Fixture,
+    service: &Service,
+    extents: Extents,
+    progress: &Progress,
+    stop: &CancellationToken,
+) -> Result<Option<Ceiling>> {
+    let (mut http, mut alone) = (Vec::new(), Vec::new());
+    for round in 1..=extents.rounds {
+        progress.at(format!("round {round} of {}, pgbench", extents.rounds));
+        let Some(transactions) = pgbench(fixture, extents.seconds).await? else {
+            progress.say("ceiling: left out, there is no pgbench to be run; PostgreSQL's client programs bring it");
+            return Ok(None);
+        };
+        alone.push(transactions);
+        progress.at(format!("round {round} of {}, HTTP", extents.rounds));
+        http.push(requests(fixture, service, extents.seconds, stop).await?);
+    }
+    let shares = http.iter().zip(&alone).map(|(http, alone)| http / alone).collect();
+    Ok(Some(Ceiling {
+        action: ACTION.to_owned(),
+        concurrency: CONNECTIONS,
+        rounds: extents.rounds,
+        http_per_second: median(http).estimate,
+        pgbench_per_second: median(alone).estimate,
+        share: median(shares).estimate,
+    }))
+}
+
+/// Requests per second through HTTP.
+async fn requests(fixture: &Fixture, service: &Service, seconds: u64, stop: &CancellationToken) -> Result<f64> {
+    let Sending { name, target, requests, promises } = Sending::action(fixture, ACTION, service).await?;
+    let load = Load {
+        name,
+        strategy: None,
+        target,
+        requests,
+        promises,
+        concurrency: CONNECTIONS,
+        warmup: 200,
+        extent: Extent::Time(Duration::from_secs(seconds)),
+        timeout: TIMEOUT,
+    };
+    let pass = tare_stress::run(load, stop, |_| ()).await?;
+    if let Some(failure) = pass.failures.first() {
+        bail!(
+            "{} of {} requests failed, the first: {}",
+            pass.requests - pass.succeeded,
+            pass.requests,
+            failure.example
+        );
+    }
+    Ok(pass.throughput())
+}
+
+/// Transactions per second of pgbench; nothing when it cannot be run here.
+async fn pgbench(fixture: &Fixture, seconds: u64) -> Result<Option<f64>> {
+    let server = fixture.server();
+    let [tenant, ..] = fixture.tenants() else { bail!("the fixture has no tenant") };
+    let body = Template::named(ACTION)?.requests(fixture, 1).remove(0).body;
+    let request: serde_json::Value = serde_json::from_str(&body)?;
+    let (command, (host, port)) = server.client_program("pgbench");
+    let mut command = Command::from(command);
+    command
+        .args(["--no-vacuum", "--protocol=prepared", "--file=/dev/stdin", "--jobs=2"])
+        .arg(format!("--client={CONNECTIONS}"))
+        .arg(format!("--time={seconds}"))
+        .args([format!("--host={host}"), format!("--port={port}"), format!("--username={}", tenant.login.role)])
+        .arg(format!("--define=yacht={}", tenant.yachts[0]))
+        .arg(format!("--define=user={}", tenant.crew[0].id))
+        .arg(format!("--define=payload={}", request["payload"]))
+        .arg(&tenant.login.database)
+        .env("PGPASSWORD", tenant.login.password())
+        .env("PGSSLMODE", if server.has_tls() { "require" } else { "disable" })
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true);
+    let mut process = match command.spawn() {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        process => process.context("cannot run pgbench")?,
+    };
+    let mut script = process.stdin.take().context("pgbench's input")?;
+    script.write_all(SCRIPT.as_bytes()).await.context("cannot tell pgbench what to run")?;
+    drop(script);
+    let output = process.wait_with_output().await?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    // 127: the shell inside the container found no such program.
+    if output.status.code() == Some(127) {
+        return Ok(None);
+    }
+    let transactions = text.lines().find_map(|line| line.strip_prefix("tps = ")?.split(' ').next()?.parse().ok());
+    match transactions {
+        Some(transactions) if output.status.success() => Ok(Some(transactions)),
+        _ => bail!("pgbench failed: {}", String::from_utf8_lossy(&output.stderr).trim()),
+    }
+}

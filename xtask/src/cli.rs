@@ -1,0 +1,283 @@
+//! Every flag of every command.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use tare_gateway::Strategy;
+use tare_testbed::Provider;
+
+/// Finds out which component of a multi-tenant API is slow, what each fix is worth, and keeps it from coming back.
+///
+/// Exit codes: 0 all targets and budgets are met, 1 something was measured and missed, 2 it could not be measured.
+#[derive(Debug, Parser)]
+#[command(name = "xtask", bin_name = "cargo xtask", version)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// The main job: benches, stress before and after, and what they come to.
+    Perf(Perf),
+    /// The benches alone, each component's ways side by side.
+    Bench(Bench),
+    /// So many requests at such a concurrency, against the built-in server or any URL.
+    Stress(Stress),
+    /// One action taken apart: its query alone beside the whole request.
+    Profile(Profile),
+    /// Shows the evidence of an earlier run.
+    Report(Report),
+    /// The built-in server on a testbed of its own, until Ctrl-C.
+    Serve(Serve),
+    /// A PostgreSQL with the fixtures in it, until Ctrl-C.
+    Db(Db),
+}
+
+/// What PostgreSQL to measure against.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct Postgres {
+    /// Where PostgreSQL comes from: `url` (DATABASE_URL), `container` or `system`; the first of these that works when left out.
+    #[arg(long = "postgres", value_name = "PROVIDER")]
+    pub provider: Option<Provider>,
+}
+
+/// What a run is held to.
+#[derive(Debug, Clone, Args)]
+pub struct Judged {
+    /// Targets and budgets.
+    #[arg(long, value_name = "FILE", default_value = "fixtures/perf.toml")]
+    pub config: PathBuf,
+
+    /// Where evidence is written, a folder for each run.
+    #[arg(long, value_name = "FOLDER", default_value = "target/perf")]
+    pub output: PathBuf,
+}
+
+/// How Criterion compares.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Baselines {
+    /// Keep Criterion's measurements under this name.
+    #[arg(long, value_name = "NAME", conflicts_with = "baseline")]
+    pub save_baseline: Option<String>,
+
+    /// Compare with Criterion's measurements of this name.
+    #[arg(long, value_name = "NAME")]
+    pub baseline: Option<String>,
+}
+
+/// A part of the main job. `benches` is all of auth to request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Part {
+    Benches,
+    Auth,
+    Tenant,
+    Connection,
+    Action,
+    Audit,
+    Response,
+    Request,
+    Stress,
+    Profile,
+    Ceiling,
+}
+
+#[derive(Debug, Args)]
+pub struct Perf {
+    /// Fewer samples and requests: under two minutes once built instead of under ten.
+    #[arg(long)]
+    pub quick: bool,
+
+    /// Only these parts.
+    #[arg(long, value_delimiter = ',', value_name = "PARTS")]
+    pub only: Vec<Part>,
+
+    /// All but these parts.
+    #[arg(long, value_delimiter = ',', value_name = "PARTS", conflicts_with = "only")]
+    pub skip: Vec<Part>,
+
+    #[command(flatten)]
+    pub baselines: Baselines,
+    #[command(flatten)]
+    pub postgres: Postgres,
+    #[command(flatten)]
+    pub judged: Judged,
+}
+
+#[derive(Debug, Args)]
+pub struct Bench {
+    /// Only these benches; all when none is named.
+    #[arg(value_name = "BENCH")]
+    pub benches: Vec<BenchName>,
+
+    /// Fewer samples.
+    #[arg(long)]
+    pub quick: bool,
+
+    #[command(flatten)]
+    pub baselines: Baselines,
+    #[command(flatten)]
+    pub postgres: Postgres,
+    #[command(flatten)]
+    pub judged: Judged,
+}
+
+/// A bench executable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum BenchName {
+    Auth,
+    Tenant,
+    Connection,
+    Action,
+    Audit,
+    Response,
+    Request,
+}
+
+impl BenchName {
+    /// The name of its target.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Auth => "auth",
+            Self::Tenant => "tenant",
+            Self::Connection => "connection",
+            Self::Action => "action",
+            Self::Audit => "audit",
+            Self::Response => "response",
+            Self::Request => "request",
+        }
+    }
+}
+
+/// What to send, and where.
+#[derive(Debug, Clone, Args)]
+pub struct Subject {
+    /// Send to this URL instead of the built-in server. The bearer token comes from TEST_JWT in the environment.
+    #[arg(long, requires = "body")]
+    pub url: Option<String>,
+
+    /// The JSON body to send to --url, or `@FILE` with it.
+    #[arg(long, value_name = "JSON", requires = "url")]
+    pub body: Option<String>,
+
+    /// A JSON pointer to something the body of a success holds, like `/result/id`; may be given more than once.
+    #[arg(long = "expect", value_name = "POINTER", requires = "url")]
+    pub promises: Vec<String>,
+
+    /// Allow load off this machine. Ask its owner first.
+    #[arg(long, requires = "url")]
+    pub allow_remote: bool,
+
+    /// Certificates to trust for an https --url, PEM; the operating system's when left out.
+    #[arg(long, value_name = "FILE", requires = "url")]
+    pub root_certificate: Option<PathBuf>,
+
+    /// The action to ask of the built-in server.
+    #[arg(long, default_value = "view_part_details", conflicts_with = "url")]
+    pub action: String,
+
+    /// The fixes of the built-in server: `before`, `after`, or fixes joined by `+`.
+    #[arg(long, default_value = "after", conflicts_with = "url")]
+    pub strategy: Strategy,
+}
+
+#[derive(Debug, Args)]
+pub struct Stress {
+    #[command(flatten)]
+    pub subject: Subject,
+
+    /// Requests to count.
+    #[arg(long, short = 'n', default_value_t = 500, value_parser = clap::value_parser!(u64).range(1..))]
+    pub requests: u64,
+
+    /// Connections, each with one request at a time.
+    #[arg(long, short = 'c', default_value_t = 10, value_parser = concurrency)]
+    pub concurrency: usize,
+
+    /// Requests to send before counting begins.
+    #[arg(long, default_value_t = 50)]
+    pub warmup: u64,
+
+    /// Seconds after which a request is given up.
+    #[arg(long, default_value = "30", value_parser = seconds)]
+    pub timeout: Duration,
+
+    #[command(flatten)]
+    pub postgres: Postgres,
+    #[command(flatten)]
+    pub judged: Judged,
+}
+
+#[derive(Debug, Args)]
+pub struct Profile {
+    #[command(flatten)]
+    pub subject: Subject,
+
+    /// The query behind --url, `@FILE` or SQL without parameters; it is run on DATABASE_URL beside each request.
+    #[arg(long, requires = "url")]
+    pub sql: Option<String>,
+
+    /// Rounds to count.
+    #[arg(long, short = 'n', default_value_t = 200, value_parser = clap::value_parser!(u64).range(1..))]
+    pub samples: u64,
+
+    #[command(flatten)]
+    pub postgres: Postgres,
+    #[command(flatten)]
+    pub judged: Judged,
+}
+
+#[derive(Debug, Args)]
+pub struct Report {
+    /// An evidence.json or its folder; the latest run's when left out.
+    pub evidence: Option<PathBuf>,
+
+    /// Markdown instead of text.
+    #[arg(long)]
+    pub markdown: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Serve {
+    /// The fixes of the server: `before`, `after`, or fixes joined by `+`.
+    #[arg(long, default_value = "after")]
+    pub strategy: Strategy,
+
+    /// Where to listen; port 0 takes a free one.
+    #[arg(long, default_value = "127.0.0.1:0")]
+    pub address: std::net::SocketAddr,
+
+    #[command(flatten)]
+    pub postgres: Postgres,
+}
+
+#[derive(Debug, Args)]
+pub struct Db {
+    #[command(flatten)]
+    pub postgres: Postgres,
+}
+
+fn seconds(given: &str) -> Result<Duration, String> {
+    let seconds: f64 = given.parse().map_err(|_| "not a number of seconds".to_owned())?;
+    Duration::try_from_secs_f64(seconds).ok().filter(|time| !time.is_zero()).ok_or("must be more than 0".into())
+}
+
+fn concurrency(given: &str) -> Result<usize, String> {
+    match given.parse() {
+        Ok(concurrency @ 1..=10_000) => Ok(concurrency),
+        _ => Err("must be a whole number from 1 to 10000".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_flags_are_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,125 @@
+//! What Criterion wrote.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use anyhow::{Context, Result};
+use serde::Deserialize;
+use tare_evidence::{Bench, Interval};
+
+use crate::workspace;
+
+#[derive(Deserialize)]
+struct Benchmark {
+    full_id: String,
+}
+
+#[derive(Deserialize)]
+struct Estimates {
+    mean: Estimate,
+    median: Estimate,
+    std_dev: Estimate,
+}
+
+#[derive(Deserialize)]
+struct Estimate {
+    point_estimate: f64,
+    confidence_interval: ConfidenceInterval,
+}
+
+#[derive(Deserialize)]
+struct ConfidenceInterval {
+    lower_bound: f64,
+    upper_bound: f64,
+}
+
+#[derive(Deserialize)]
+struct Sample {
+    iters: Vec<f64>,
+}
+
+impl Estimate {
+    fn interval(&self) -> Interval {
+        let ConfidenceInterval { lower_bound: lower, upper_bound: upper } = self.confidence_interval;
+        Interval { estimate: self.point_estimate, lower, upper }
+    }
+}
+
+/// The folder that Criterion keeps its measurements in: the same one that `cargo bench` uses.
+pub fn home() -> PathBuf {
+    workspace::root().join("target/criterion")
+}
+
+/// Whether anything was kept under `baseline`.
+pub fn has_baseline(home: &Path, baseline: &str) -> bool {
+    benches(home).any(|bench| bench.join(baseline).join("estimates.json").is_file())
+}
+
+/// What was measured since `since`, in the order it was measured.
+pub fn measured(home: &Path, since: SystemTime) -> Result<Vec<Bench>> {
+    let mut found = Vec::new();
+    for new in benches(home).map(|bench| bench.join("new")) {
+        let Ok(written) = fs::metadata(new.join("estimates.json")).and_then(|file| file.modified()) else { continue };
+        if written >= since {
+            found.push((written, read(&new)?));
+        }
+    }
+    found.sort_by_key(|(written, _)| *written);
+    Ok(found.into_iter().map(|(_, bench)| bench).collect())
+}
+
+/// The folders `home/group/bench`.
+fn benches(home: &Path) -> impl Iterator<Item = PathBuf> {
+    let folders = |path: &Path| fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
+    folders(home).flat_map(move |group| folders(&group).collect::<Vec<_>>())
+}
+
+fn read(new: &Path) -> Result<Bench> {
+    let Benchmark { full_id } = read_json(&new.join("benchmark.json"))?;
+    let estimates: Estimates = read_json(&new.join("estimates.json"))?;
+    let Sample { iters } = read_json(&new.join("sample.json"))?;
+    Ok(Bench {
+        id: full_id,
+        median_ns: estimates.median.interval(),
+        mean_ns: estimates.mean.interval(),
+        std_dev_ns: estimates.std_dev.point_estimate,
+        samples: iters.len(),
+    })
+}
+
+fn read_json<T: for<'a> Deserialize<'a>>(path: &Path) -> Result<T> {
+    let what = || format!("cannot read Criterion's {}", path.display());
+    let text = fs::read_to_string(path).with_context(what)?;
+    serde_json::from_str(&text).with_context(what)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn write(folder: &Path, median: f64) {
+        fs::create_dir_all(folder).unwrap();
+        let estimate = |value: f64| {
+            format!(r#"{{"point_estimate":{value},"confidence_interval":{{"lower_bound":1.0,"upper_bound":9.0}}}}"#)
+        };
+        let estimates =
+            format!(r#"{{"mean":{},"median":{},"std_dev":{}}}"#, estimate(5.0), estimate(median), estimate(0.5));
+        fs::write(folder.join("benchmark.json"), r#"{"full_id":"auth/hs256"}"#).unwrap();
+        fs::write(folder.join("sample.json"), r#"{"iters":[1.0,2.0]}"#).unwrap();
+        fs::write(folder.join("estimates.json"), estimates).unwrap();
+    }
+
+    #[test]
+    fn only_what_was_measured_since_then_is_read() {
+        let home = tempfile::tempdir().unwrap();
+        write(&home.path().join("auth/hs256/new"), 4.0);
+        write(&home.path().join("auth/hs256/main"), 8.0);
+        let measured_since = |since| measured(home.path(), since).unwrap();
+        let all = measured_since(SystemTime::UNIX_EPOCH);
+        assert_eq!(all.len(), 1, "a baseline is no measurement");
+        assert_eq!((&*all[0].id, all[0].median_ns.estimate, all[0].samples), ("auth/hs256", 4.0, 2));
+        assert!(measured_since(SystemTime::now() + std::time::Duration::from_secs(60)).is_empty());
+        assert!(has_baseline(home.path(), "main") && !has_baseline(home.path(), "other"));
+    }
+}

@@ -1,0 +1,165 @@
+//! The main job: `cargo xtask perf`.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use tare_gateway::Strategy;
+use tare_testbed::{Size, Testbed};
+use tokio_util::sync::CancellationToken;
+
+use crate::bench::{self, Settings};
+use crate::build::{self, BUILD, Built};
+use crate::ceiling::{self, CEILING, Extents};
+use crate::cli::{BenchName, Part, Perf};
+use crate::service::Service;
+use crate::session::{POSTGRES, Session};
+use crate::stress::{self, ANY_PORT, Amount};
+use crate::{Ending, profile};
+
+/// The published action and load.
+const ACTION: &str = "view_part_details";
+const CONCURRENCY: usize = 10;
+
+/// What is to be done.
+struct Plan {
+    benches: Vec<BenchName>,
+    stress: Option<Amount>,
+    profile: Option<usize>,
+    ceiling: Option<Extents>,
+    settings: Settings,
+}
+
+impl Plan {
+    fn of(options: &Perf) -> Self {
+        let wanted = |part: Part, group: Part| match options.only.as_slice() {
+            [] => !options.skip.contains(&part) && !options.skip.contains(&group),
+            only => only.contains(&part) || only.contains(&group),
+        };
+        let alone = |part: Part| wanted(part, part);
+        let benches = [
+            (Part::Auth, BenchName::Auth),
+            (Part::Tenant, BenchName::Tenant),
+            (Part::Connection, BenchName::Connection),
+            (Part::Action, BenchName::Action),
+            (Part::Audit, BenchName::Audit),
+            (Part::Response, BenchName::Response),
+            (Part::Request, BenchName::Request),
+        ];
+        let benches = benches.into_iter().filter(|(part, _)| wanted(*part, Part::Benches)).map(|(_, bench)| bench);
+        let quick = options.quick;
+        let amount = Amount {
+            requests: if quick { 200 } else { 500 },
+            concurrency: CONCURRENCY,
+            warmup: 50,
+            timeout: tare_stress::TIMEOUT,
+        };
+        Self {
+            benches: benches.collect(),
+            stress: alone(Part::Stress).then_some(amount),
+            profile: alone(Part::Profile).then_some(if quick { 50 } else { 300 }),
+            ceiling: alone(Part::Ceiling).then_some(Extents::of(quick)),
+            settings: Settings { quick, baselines: options.baselines.clone() },
+        }
+    }
+
+    /// The steps in their order, and how long they usually take.
+    fn steps(&self) -> Vec<(String, Duration)> {
+        let mut steps = vec![(BUILD.to_owned(), Duration::from_secs(5)), (POSTGRES.to_owned(), Duration::from_secs(6))];
+        steps.extend(self.settings.plan(&self.benches));
+        for strategy in [Strategy::BEFORE, Strategy::AFTER] {
+            steps.extend(self.stress.map(|amount| (stress::step(strategy), stress::usual(strategy, amount.requests))));
+            steps.extend(self.profile.map(|samples| (profile::step(strategy), profile::usual(strategy, samples))));
+        }
+        steps.extend(self.ceiling.map(|extents| (CEILING.to_owned(), extents.usual())));
+        steps
+    }
+
+    /// What of the plan the built-in server does under `strategy`.
+    fn needs_service(&self, strategy: Strategy) -> bool {
+        self.stress.is_some() || self.profile.is_some() || (self.ceiling.is_some() && strategy == Strategy::AFTER)
+    }
+}
+
+/// Runs what is planned, keeps its evidence and judges it.
+pub async fn run(options: Perf, stop: CancellationToken) -> Result<Ending> {
+    let plan = Plan::of(&options);
+    plan.settings.check()?;
+    let command = if options.quick { "perf --quick" } else { "perf" };
+    let mut session = Session::begin(command, options.quick, &options.judged, &plan.steps(), stop)?;
+    let measured = measure(&mut session, &plan, &options).await;
+    session.finish(measured)
+}
+
+async fn measure(session: &mut Session, plan: &Plan, options: &Perf) -> Result<()> {
+    let progress = session.progress.clone();
+    let built = session.step(BUILD, build::build(&progress, !plan.benches.is_empty())).await?;
+    let testbed = session.testbed(options.postgres, Size::DEFAULT).await?;
+    if !plan.benches.is_empty() {
+        let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
+        let handover = folder.path().join("testbed.json");
+        testbed.hand_over(&handover)?;
+        bench::run_all(session, &built, &plan.benches, &plan.settings, &handover).await?;
+    }
+    for strategy in [Strategy::BEFORE, Strategy::AFTER] {
+        if plan.needs_service(strategy) {
+            under(session, plan, &built, &testbed, strategy).await?;
+        }
+    }
+    Ok(())
+}
+
+/// All that is measured of the built-in server under one strategy.
+async fn under(session: &mut Session, plan: &Plan, built: &Built, testbed: &Testbed, strategy: Strategy) -> Result<()> {
+    let fixture = &testbed.fixture;
+    if let Some(amount) = plan.stress {
+        let service = Service::start(&built.server, fixture, strategy, ANY_PORT).await?;
+        let audited = fixture.audit_rows().await?;
+        stress::pass(session, fixture, &service, ACTION, strategy, amount).await?;
+        service.stop().await?;
+        stress::expect_audit_rows(session, fixture, audited).await?;
+    }
+    let service = Service::start(&built.server, fixture, strategy, ANY_PORT).await?;
+    if let Some(samples) = plan.profile {
+        profile::action(session, fixture, &service, ACTION, strategy, samples).await?;
+    }
+    if let Some(extents) = plan.ceiling
+        && strategy == Strategy::AFTER
+    {
+        let (progress, stop) = (session.progress.clone(), session.stop.clone());
+        let measured = ceiling::measure(fixture, &service, extents, &progress, &stop);
+        session.evidence.ceiling = session.step(CEILING, measured).await?;
+        session.save()?;
+    }
+    service.stop().await.map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::{Cli, Command};
+
+    fn steps(arguments: &[&str]) -> Vec<String> {
+        let cli = Cli::try_parse_from(["xtask", "perf"].iter().chain(arguments)).unwrap();
+        let Command::Perf(options) = cli.command else { panic!("perf") };
+        Plan::of(&options).steps().into_iter().map(|(name, _)| name).skip(2).collect()
+    }
+
+    #[test]
+    fn the_whole_job_is_every_part_in_order() {
+        let all = steps(&[]);
+        assert_eq!(all.len(), 12);
+        assert_eq!(
+            (&*all[0], &*all[7], &*all[9], &*all[11]),
+            ("bench auth", "stress before", "stress after", "ceiling")
+        );
+    }
+
+    #[test]
+    fn parts_are_chosen_or_left_out() {
+        assert_eq!(steps(&["--only", "tenant,stress"]), ["bench tenant", "stress before", "stress after"]);
+        assert_eq!(steps(&["--skip", "benches,profile"]), ["stress before", "stress after", "ceiling"]);
+        assert_eq!(steps(&["--only", "benches"]).len(), 7);
+    }
+}

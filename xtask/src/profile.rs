@@ -1,0 +1,117 @@
+//! Actions taken apart.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use tare_gateway::Strategy;
+use tare_profile::{Query, Subject};
+use tare_testbed::{Fixture, Size, Template};
+use tokio_util::sync::CancellationToken;
+
+use crate::Ending;
+use crate::build::{self, BUILD};
+use crate::cli;
+use crate::load::{Sending, text_or_file};
+use crate::service::Service;
+use crate::session::{POSTGRES, Session};
+use crate::stress::ANY_PORT;
+
+/// `cargo xtask profile`.
+pub async fn run(options: cli::Profile, stop: CancellationToken) -> Result<Ending> {
+    let cli::Profile { subject, sql, samples, postgres, judged } = options;
+    let samples = samples as usize;
+    match subject.url.clone() {
+        Some(url) => {
+            let sending = Sending::own(&subject, &url).await?;
+            let query = match sql {
+                None => None,
+                Some(sql) => Some(Query {
+                    sql: text_or_file(&sql, "--sql")?,
+                    client: tare_testbed::connect_to_url().await.context("the query cannot be run")?,
+                }),
+            };
+            let plan = [("profile url".to_owned(), Duration::from_secs(10))];
+            let mut session = Session::begin("profile --url", false, &judged, &plan, stop)?;
+            let measured = measure(&mut session, "profile url", sending, None, query, samples).await;
+            session.finish(measured)
+        }
+        None => {
+            let plan = [
+                (BUILD.to_owned(), Duration::from_secs(5)),
+                (POSTGRES.to_owned(), Duration::from_secs(6)),
+                (step(subject.strategy), usual(subject.strategy, samples)),
+            ];
+            let command = format!("profile --strategy {}", subject.strategy);
+            let mut session = Session::begin(&command, false, &judged, &plan, stop)?;
+            let measured = async {
+                let progress = session.progress.clone();
+                let built = session.step(BUILD, build::build(&progress, false)).await?;
+                let testbed = session.testbed(postgres, Size::DEFAULT).await?;
+                let service = Service::start(&built.server, &testbed.fixture, subject.strategy, ANY_PORT).await?;
+                action(&mut session, &testbed.fixture, &service, &subject.action, subject.strategy, samples).await?;
+                service.stop().await.map(drop)
+            };
+            let measured = measured.await;
+            session.finish(measured)
+        }
+    }
+}
+
+/// The name of a profile's step.
+pub fn step(strategy: Strategy) -> String {
+    format!("profile {strategy}")
+}
+
+/// How long a profile usually takes, for telling it beforehand.
+pub fn usual(strategy: Strategy, samples: usize) -> Duration {
+    let each = if strategy == Strategy::BEFORE { 30 } else { 2 };
+    Duration::from_millis(each) * samples as u32
+}
+
+/// An action of the built-in server taken apart, into the evidence.
+pub async fn action(
+    session: &mut Session,
+    fixture: &Fixture,
+    service: &Service,
+    action: &str,
+    strategy: Strategy,
+    samples: usize,
+) -> Result<()> {
+    let sending = Sending::action(fixture, action, service).await?;
+    let client = fixture.server().admin(&fixture.tenants()[0].login.database).await?;
+    let query = Query { client, sql: query(fixture, action)? };
+    measure(session, &step(strategy), sending, Some(strategy), Some(query), samples).await
+}
+
+/// The action's query alone, as the first tenant's first user.
+fn query(fixture: &Fixture, action: &str) -> Result<String> {
+    let [tenant, ..] = fixture.tenants() else { anyhow::bail!("the fixture has no tenant") };
+    let prepared = Template::named(action)?.requests(fixture, 1);
+    let request: serde_json::Value = serde_json::from_str(&prepared[0].body)?;
+    // All of it is the fixture's own: ids, numbers and names without quotes.
+    Ok(format!(
+        "select status, body::text from app.execute('{}', '{}', '{action}', '{}', null)",
+        tenant.yachts[0], tenant.crew[0].id, request["payload"]
+    ))
+}
+
+async fn measure(
+    session: &mut Session,
+    step: &str,
+    sending: Sending,
+    strategy: Option<Strategy>,
+    query: Option<Query>,
+    samples: usize,
+) -> Result<()> {
+    let Sending { name, target, requests, .. } = sending;
+    let subject =
+        Subject { name, strategy: strategy.map(|strategy| strategy.to_string()), target, requests, query, samples };
+    let (progress, stop) = (session.progress.clone(), session.stop.clone());
+    let profile = session
+        .step(step, async {
+            Ok(tare_profile::profile(&subject, &stop, |done| progress.at(format!("{done} of {samples}"))).await?)
+        })
+        .await?;
+    session.evidence.profiles.push(profile);
+    session.save()
+}

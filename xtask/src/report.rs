@@ -1,0 +1,33 @@
+//! Evidence of an earlier run, shown again.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use crate::cli::Report;
+use crate::session::{read_evidence, runs};
+use crate::{Ending, workspace};
+
+/// `cargo xtask report`.
+pub fn run(options: &Report) -> Result<Ending> {
+    let path = match &options.evidence {
+        Some(path) => evidence_in(path),
+        None => latest()?,
+    };
+    let evidence = read_evidence(&path)?;
+    match options.markdown {
+        true => print!("{}", tare_report::markdown(&evidence)),
+        false => println!("{}", tare_report::terminal(&evidence)),
+    }
+    Ok(Ending::Met)
+}
+
+fn evidence_in(path: &Path) -> PathBuf {
+    if path.is_dir() { path.join("evidence.json") } else { path.to_owned() }
+}
+
+fn latest() -> Result<PathBuf> {
+    let output = workspace::root().join("target/perf");
+    let latest = runs(&output).into_iter().rev().map(|folder| evidence_in(&folder)).find(|path| path.is_file());
+    latest.with_context(|| format!("there is no run in {} yet; `cargo xtask perf --quick` makes one", output.display()))
+}

@@ -1,0 +1,57 @@
+//! The built-in server, for trying things by hand.
+
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use tare_testbed::{Size, Template, Testbed};
+use tokio_util::sync::CancellationToken;
+
+use crate::Ending;
+use crate::build;
+use crate::cli::Serve;
+use crate::progress::{Planned, Progress};
+use crate::service::Service;
+
+/// `cargo xtask serve`.
+pub async fn run(options: Serve, stop: CancellationToken) -> Result<Ending> {
+    let steps = [(build::BUILD, 5), ("PostgreSQL", 6)];
+    let plan = steps.map(|(name, seconds)| Planned { name: name.into(), expected: Duration::from_secs(seconds) });
+    let progress = Progress::new(plan.into());
+    let started = async {
+        progress.begin(build::BUILD);
+        let built = build::build(&progress, false).await?;
+        progress.begin("PostgreSQL");
+        let say = |line: &str| progress.say(line);
+        let testbed = Testbed::find_or_start(options.postgres.provider, Size::DEFAULT, &say).await?;
+        let service = Service::start(&built.server, &testbed.fixture, options.strategy, options.address).await?;
+        anyhow::Ok((testbed, service))
+    };
+    let started = tokio::select! {
+        started = started => Some(started),
+        () = stop.cancelled() => None,
+    };
+    progress.end();
+    let Some(started) = started else { return Ok(Ending::Interrupted) };
+    let (testbed, service) = started?;
+
+    let folder = tempfile::Builder::new().prefix("tare-").tempdir().context("cannot make a temporary folder")?;
+    let header = folder.path().join("authorization");
+    let request = Template::named("view_part_details")?.requests(&testbed.fixture, 1).remove(0);
+    write!(private_file(&header)?, "Authorization: Bearer {}", request.token)?;
+    println!("serving {} on {}; Ctrl-C ends it. Try:\n", options.strategy, service.url());
+    println!("  curl -i -H @{} -d '{}' {}\n", header.display(), request.body, service.url());
+    stop.cancelled().await;
+    let said = service.stop().await?;
+    eprint!("{said}");
+    Ok(Ending::Met)
+}
+
+/// A new file that only this user can read.
+pub fn private_file(path: &Path) -> Result<File> {
+    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    file.with_context(|| format!("cannot write {}", path.display()))
+}

@@ -1,0 +1,82 @@
+//! The built-in server as a process of its own.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Stdio;
+
+use anyhow::{Context, Result, bail};
+use tare_gateway::Strategy;
+use tare_testbed::{AUDIENCE, Fixture, ISSUER};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
+use tokio::process::{Child, ChildStderr, Command};
+use tokio::task::JoinHandle;
+
+/// Bytes of its complaints that are kept.
+const KEPT: u64 = 4_000;
+
+/// A running server. Ends when it is stopped, when it is dropped, and when this process is gone.
+pub struct Service {
+    process: Child,
+    complaints: JoinHandle<String>,
+    url: String,
+}
+
+impl Service {
+    /// Starts `program` on `fixture` and waits until it listens.
+    pub async fn start(program: &Path, fixture: &Fixture, strategy: Strategy, address: SocketAddr) -> Result<Self> {
+        let server = fixture.server();
+        let mut command = Command::new(program);
+        command
+            .args(["--strategy", &strategy.to_string(), "--address", &address.to_string()])
+            .args(["--issuer", ISSUER, "--audience", AUDIENCE, "--until-stdin-ends"])
+            .env("TARE_CONTROL_URL", fixture.control().url(server))
+            .env("TARE_JWT_SECRET", fixture.secret().expose())
+            .env_remove("TARE_ROOT_CERTIFICATE")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            // Ctrl-C is for this process, which then ends the server in its own time.
+            .process_group(0)
+            .kill_on_drop(true);
+        if let Some(root) = server.root_certificate() {
+            command.env("TARE_ROOT_CERTIFICATE", root);
+        }
+        let mut process = command.spawn().with_context(|| format!("cannot run {}", program.display()))?;
+        let stdout = process.stdout.take().context("the server's output")?;
+        let complaints = tokio::spawn(keep(process.stderr.take().context("the server's output")?));
+        let line = BufReader::new(stdout).lines().next_line().await?;
+        match line.as_deref().and_then(|line| line.strip_prefix("listening on ")) {
+            Some(url) => Ok(Self { url: url.to_owned(), process, complaints }),
+            None => {
+                let said = complaints.await?;
+                bail!("the server did not start: {}", said.trim().trim_start_matches("tare-server: "))
+            }
+        }
+    }
+
+    /// Where actions are executed.
+    pub fn url(&self) -> String {
+        format!("{}/v1/actions/execute", self.url)
+    }
+
+    /// Lets it finish what is under way and write what is queued; what it complained about is returned.
+    pub async fn stop(mut self) -> Result<String> {
+        drop(self.process.stdin.take());
+        let status = self.process.wait().await?;
+        let said = self.complaints.await?;
+        match status.success() {
+            true => Ok(said),
+            false => bail!("the server ended with {status}: {}", said.trim()),
+        }
+    }
+}
+
+/// The first of what it says; the rest is read, so that it can go on, and thrown away.
+async fn keep(stderr: ChildStderr) -> String {
+    let mut text = Vec::new();
+    let mut first = stderr.take(KEPT);
+    // A pipe that breaks has said all it will.
+    let _ = first.read_to_end(&mut text).await;
+    let _ = tokio::io::copy(&mut first.into_inner(), &mut tokio::io::sink()).await;
+    String::from_utf8_lossy(&text).into_owned()
+}

@@ -1,0 +1,251 @@
+//! One run: its evidence, written as it grows, and its end.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use tare_evidence::{Config, Evidence, Postgres, Published, Run, Step, VERSION, Versioned, compare, judge, missed};
+use tare_testbed::{Fixture, Server, Size, Testbed};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use time::macros::format_description;
+use tokio_util::sync::CancellationToken;
+
+use crate::Ending;
+use crate::cli::{Judged, Postgres as Asked};
+use crate::progress::{Planned, Progress, words};
+use crate::{machine, workspace};
+
+/// How long a step may take to end in its own way once the run is stopped.
+const GRACE: Duration = Duration::from_secs(1);
+/// The name of the step that finds PostgreSQL.
+pub const POSTGRES: &str = "PostgreSQL";
+
+/// One run.
+pub struct Session {
+    pub evidence: Evidence,
+    pub progress: Progress,
+    pub stop: CancellationToken,
+    config: Config,
+    folder: PathBuf,
+}
+
+impl Session {
+    /// Reads what the run is held to, and makes sure that its evidence can be written: finding out after minutes of measuring
+    /// would lose them.
+    pub fn begin(
+        command: &str,
+        quick: bool,
+        judged: &Judged,
+        plan: &[(String, Duration)],
+        stop: CancellationToken,
+    ) -> Result<Self> {
+        let config = read_config(&judged.config)?;
+        let now = OffsetDateTime::now_utc();
+        let commit = machine::commit();
+        let output =
+            if judged.output.is_absolute() { judged.output.clone() } else { workspace::root().join(&judged.output) };
+        let earlier = earlier_steps(&output, command);
+        let plan = plan.iter().map(|(name, usual)| Planned {
+            name: name.clone(),
+            expected: earlier
+                .iter()
+                .find(|step| step.name == *name)
+                .map_or(*usual, |step| Duration::from_secs_f64(step.seconds)),
+        });
+        let plan: Vec<_> = plan.collect();
+        let folder = output.join(folder_name(now, commit.as_ref().map(|(commit, _)| &**commit)));
+        let evidence = Evidence {
+            version: VERSION,
+            run: Run {
+                command: command.to_owned(),
+                started_at: now.replace_nanosecond(0)?.format(&Rfc3339)?,
+                dirty: commit.as_ref().is_some_and(|(_, dirty)| *dirty),
+                commit: commit.map(|(commit, _)| commit),
+                quick,
+                interrupted: false,
+            },
+            machine: machine::machine(),
+            postgres: None,
+            steps: Vec::new(),
+            benches: Vec::new(),
+            passes: Vec::new(),
+            ceiling: None,
+            profiles: Vec::new(),
+            comparison: Vec::new(),
+            checks: Vec::new(),
+        };
+        preflight(&evidence, &plan);
+        let session = Self { evidence, progress: Progress::new(plan), stop, config, folder };
+        session.save()?;
+        Ok(session)
+    }
+
+    /// Does `work` as the step `name`: shown while it runs, timed, and given up when the run is stopped.
+    pub async fn step<T>(&mut self, name: &str, work: impl Future<Output = Result<T>>) -> Result<T> {
+        self.progress.begin(name);
+        let start = Instant::now();
+        let stopped = async {
+            self.stop.cancelled().await;
+            tokio::time::sleep(GRACE).await;
+        };
+        let done = tokio::select! {
+            done = work => done,
+            () = stopped => bail!("interrupted during {name}"),
+        };
+        self.evidence.steps.push(Step { name: name.to_owned(), seconds: start.elapsed().as_secs_f64() });
+        done
+    }
+
+    /// The step that finds or starts PostgreSQL and puts the fixture in it.
+    pub async fn testbed(&mut self, asked: Asked, size: Size) -> Result<Testbed> {
+        let progress = self.progress.clone();
+        let testbed = self
+            .step(POSTGRES, async {
+                let say = |line: &str| progress.say(line);
+                Ok(Testbed::find_or_start(asked.provider, size, &say).await?)
+            })
+            .await?;
+        let postgres = describe(&testbed.fixture);
+        let tls = if postgres.tls { "TLS" } else { "no TLS" };
+        self.progress.say(&format!("measuring against PostgreSQL {} ({}, {tls})", postgres.version, postgres.provider));
+        self.evidence.postgres = Some(postgres);
+        self.save()?;
+        Ok(testbed)
+    }
+
+    /// Writes the evidence so far: whole, or not at all.
+    pub fn save(&self) -> Result<()> {
+        let text = serde_json::to_string_pretty(&self.evidence)?;
+        write_atomically(&self.folder.join("evidence.json"), &text)
+    }
+
+    /// A file beside the evidence.
+    pub fn beside(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    /// Judges what was measured, writes it, shows it. When `measured` failed, what there is until then is kept all the same.
+    pub fn finish(mut self, measured: Result<()>) -> Result<Ending> {
+        self.progress.end();
+        self.evidence.run.interrupted = self.stop.is_cancelled();
+        if !self.evidence.run.interrupted && measured.is_err() {
+            self.save()?;
+            return measured.map(|()| Ending::Met);
+        }
+        let Evidence { run, benches, passes, ceiling, comparison, checks, .. } = &mut self.evidence;
+        *comparison = compare(&read_published()?, benches, passes);
+        if !run.interrupted {
+            *checks = judge(&self.config, benches, passes, ceiling.as_ref());
+        }
+        self.save()?;
+        let summary = self.folder.join("summary.md");
+        write_atomically(&summary, &tare_report::markdown(&self.evidence))?;
+        println!("{}", tare_report::terminal_summary(&self.evidence));
+        eprintln!("evidence: {}", shown(&self.folder.join("evidence.json")));
+        eprintln!("summary:  {}", shown(&summary));
+        Ok(match missed(&self.evidence.checks).next() {
+            _ if self.evidence.run.interrupted => Ending::Interrupted,
+            Some(_) => Ending::Missed,
+            None => Ending::Met,
+        })
+    }
+}
+
+/// Evidence written earlier, and understood by this version.
+pub fn read_evidence(path: &Path) -> Result<Evidence> {
+    let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let what = || format!("{} is not evidence of a run", path.display());
+    let Versioned { version } = serde_json::from_str(&text).with_context(what)?;
+    if version != VERSION {
+        bail!(
+            "{} has version {version} and this is for version {VERSION}; run it again, or use the commit that wrote it",
+            path.display()
+        );
+    }
+    serde_json::from_str(&text).with_context(what)
+}
+
+fn preflight(evidence: &Evidence, plan: &[Planned]) {
+    let machine = &evidence.machine;
+    eprintln!("{} × {}, {} GiB, load {:.2}", machine.cores, machine.cpu, machine.memory_bytes >> 30, machine.load);
+    if machine.load > machine.cores as f64 / 2.0 {
+        eprintln!("warning: something else is busy on this machine; times will be noisy, and ratios less so");
+    }
+    let steps: Vec<_> = plan.iter().map(|step| format!("{} {}", step.name, words(step.expected))).collect();
+    let whole = plan.iter().map(|step| step.expected).sum();
+    eprintln!("{}: about {} ({})", evidence.run.command, words(whole), steps.join(", "));
+}
+
+fn describe(fixture: &Fixture) -> Postgres {
+    let server: &Server = fixture.server();
+    let Size { tenants, yachts, parts } = fixture.size();
+    Postgres {
+        provider: server.provider().to_string(),
+        version: server.version().to_owned(),
+        tls: server.has_tls(),
+        settings: server.settings().iter().cloned().collect(),
+        tenants,
+        parts: tenants * yachts * parts,
+    }
+}
+
+fn read_config(path: &Path) -> Result<Config> {
+    let path = workspace::resolve(path);
+    let text = fs::read_to_string(&path).with_context(|| {
+        format!("cannot read targets and budgets from {}; --config names another file", path.display())
+    })?;
+    Config::parse(&text)
+        .with_context(|| format!("{} is not understood; fixtures/perf.toml shows what it may hold", path.display()))
+}
+
+fn read_published() -> Result<Published> {
+    let path = workspace::root().join("fixtures/published.toml");
+    let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    Published::parse(&text).with_context(|| format!("{} is not understood", path.display()))
+}
+
+/// `20261124T142530Z-a1830aa`.
+fn folder_name(now: OffsetDateTime, commit: Option<&str>) -> String {
+    let time = now.format(format_description!("[year][month][day]T[hour][minute][second]Z"));
+    let commit = commit.map_or("no-commit", |commit| &commit[..commit.len().min(9)]);
+    format!("{}-{commit}", time.expect("the time of day has every part"))
+}
+
+/// The folders of runs, latest last: their names begin with the time.
+pub fn runs(output: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(output).into_iter().flatten().flatten();
+    let mut folders: Vec<_> = entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect();
+    folders.sort();
+    folders
+}
+
+/// How long steps took the last time the same command ran to its end.
+fn earlier_steps(output: &Path, command: &str) -> Vec<Step> {
+    let evidence =
+        runs(output).into_iter().rev().filter_map(|folder| read_evidence(&folder.join("evidence.json")).ok());
+    let mut complete = evidence.filter(|evidence| evidence.run.command == command && !evidence.checks.is_empty());
+    complete.next().map_or_else(Vec::new, |evidence| evidence.steps)
+}
+
+fn write_atomically(path: &Path, text: &str) -> Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let write = || {
+        fs::create_dir_all(folder)?;
+        let mut file = tempfile::NamedTempFile::new_in(folder)?;
+        file.write_all(text.as_bytes())?;
+        file.as_file().sync_all()?;
+        file.persist(path).map_err(|error| error.error)
+    };
+    write()
+        .map(drop)
+        .with_context(|| format!("cannot write {}; make room or choose another folder with --output", path.display()))
+}
+
+/// Relative to the current folder where that is shorter.
+fn shown(path: &Path) -> String {
+    let current = std::env::current_dir().unwrap_or_default();
+    path.strip_prefix(current).unwrap_or(path).display().to_string()
+}

@@ -1,0 +1,133 @@
+//! Stress passes.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use tare_evidence::Pass;
+use tare_gateway::Strategy;
+use tare_stress::{Extent, Load};
+use tare_testbed::{Fixture, Size};
+use tokio_util::sync::CancellationToken;
+
+use crate::Ending;
+use crate::build::{self, BUILD};
+use crate::cli;
+use crate::load::Sending;
+use crate::progress::Progress;
+use crate::service::Service;
+use crate::session::{POSTGRES, Session};
+
+/// A free port of this machine's own.
+pub const ANY_PORT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
+/// How much load.
+#[derive(Clone, Copy)]
+pub struct Amount {
+    pub requests: u64,
+    pub concurrency: usize,
+    pub warmup: u64,
+    pub timeout: Duration,
+}
+
+/// `cargo xtask stress`.
+pub async fn run(options: cli::Stress, stop: CancellationToken) -> Result<Ending> {
+    let cli::Stress { subject, requests, concurrency, warmup, timeout, postgres, judged } = options;
+    let amount = Amount { requests, concurrency, warmup, timeout };
+    match subject.url.clone() {
+        Some(url) => {
+            let plan = [("stress url".to_owned(), Duration::from_secs(requests / 20))];
+            let sending = Sending::own(&subject, &url).await?;
+            let mut session = Session::begin("stress --url", false, &judged, &plan, stop)?;
+            let (progress, stop) = (session.progress.clone(), session.stop.clone());
+            let measured = session.step("stress url", send(sending, None, amount, &progress, &stop)).await;
+            let measured = measured.map(|pass| session.evidence.passes.push(pass));
+            session.finish(measured)
+        }
+        None => {
+            let name = step(subject.strategy);
+            let plan = [
+                (BUILD.to_owned(), Duration::from_secs(5)),
+                (POSTGRES.to_owned(), Duration::from_secs(6)),
+                (name, usual(subject.strategy, requests)),
+            ];
+            let command = format!("stress --strategy {}", subject.strategy);
+            let mut session = Session::begin(&command, false, &judged, &plan, stop)?;
+            let measured = async {
+                let progress = session.progress.clone();
+                let built = session.step(BUILD, build::build(&progress, false)).await?;
+                let testbed = session.testbed(postgres, Size::DEFAULT).await?;
+                let service = Service::start(&built.server, &testbed.fixture, subject.strategy, ANY_PORT).await?;
+                let audited = testbed.fixture.audit_rows().await?;
+                pass(&mut session, &testbed.fixture, &service, &subject.action, subject.strategy, amount).await?;
+                service.stop().await?;
+                expect_audit_rows(&session, &testbed.fixture, audited).await
+            };
+            let measured = measured.await;
+            session.finish(measured)
+        }
+    }
+}
+
+/// The name of a pass's step.
+pub fn step(strategy: Strategy) -> String {
+    format!("stress {strategy}")
+}
+
+/// How long a pass usually takes, for telling it beforehand.
+pub fn usual(strategy: Strategy, requests: u64) -> Duration {
+    let per_second = if strategy == Strategy::BEFORE { 50 } else { 2_000 };
+    Duration::from_millis(500) + Duration::from_secs(1) * (requests / per_second) as u32
+}
+
+/// One pass on the built-in server, into the evidence.
+pub async fn pass(
+    session: &mut Session,
+    fixture: &Fixture,
+    service: &Service,
+    action: &str,
+    strategy: Strategy,
+    amount: Amount,
+) -> Result<()> {
+    let sending = Sending::action(fixture, action, service).await?;
+    let (progress, stop) = (session.progress.clone(), session.stop.clone());
+    let sent = send(sending, Some(strategy.to_string()), amount, &progress, &stop);
+    let pass = session.step(&step(strategy), sent).await?;
+    session.evidence.passes.push(pass);
+    session.save()
+}
+
+/// Sends the load and counts it.
+async fn send(
+    sending: Sending,
+    strategy: Option<String>,
+    amount: Amount,
+    progress: &Progress,
+    stop: &CancellationToken,
+) -> Result<Pass> {
+    let Sending { name, target, requests, promises } = sending;
+    let load = Load {
+        name,
+        strategy,
+        target,
+        requests,
+        promises,
+        concurrency: amount.concurrency,
+        warmup: amount.warmup,
+        extent: Extent::Requests(amount.requests),
+        timeout: amount.timeout,
+    };
+    Ok(tare_stress::run(load, stop, |done| progress.at(format!("{done} of {}", amount.requests))).await?)
+}
+
+/// An audited service has one row for each request it answered, or the pass measured something else than it says. `before`
+/// is how many there were; the server has been stopped, and so has written what it had queued.
+pub async fn expect_audit_rows(session: &Session, fixture: &Fixture, before: i64) -> Result<()> {
+    let Some(pass) = session.evidence.passes.last() else { return Ok(()) };
+    let sent = (pass.requests + pass.warmup) as i64;
+    let written = fixture.audit_rows().await? - before;
+    match pass.interrupted || pass.succeeded < pass.requests || written == sent {
+        true => Ok(()),
+        false => bail!("{sent} requests left {written} audit rows; what the service did is not what it was asked"),
+    }
+}
