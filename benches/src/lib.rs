@@ -123,7 +123,11 @@ impl Bed {
 
     /// Requests for `action` from all users of the fixture.
     pub fn requests(&self, action: &str) -> Vec<Prepared> {
-        Template::named(action).expect("an action of the fixture").requests(self.fixture(), REQUESTS)
+        Template::named(action).expect("an action of the fixture").requests(
+            self.fixture(),
+            self.fixture().tenants(),
+            REQUESTS,
+        )
     }
 
     /// The calls in those requests that come from the yacht of [`caller`](Self::caller).

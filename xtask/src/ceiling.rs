@@ -22,9 +22,8 @@ const ACTION: &str = "view_part_details";
 /// Connections of both sides.
 const CONNECTIONS: usize = 10;
 
-/// The query that the gateway sends under `one-call`, with pgbench's variables for its parameters.
-const SCRIPT: &str =
-    "select status, body::text from app.execute(:yacht, :user, 'view_part_details', :payload, null);\n";
+/// Different requests, the same on both sides.
+const VARIETY: usize = 16;
 
 /// How long it is measured.
 #[derive(Clone, Copy)]
@@ -75,9 +74,10 @@ pub async fn measure(
     }))
 }
 
-/// Requests per second through HTTP.
+/// Requests per second through HTTP, from the one tenant whose database pgbench is at.
 async fn requests(fixture: &Fixture, service: &Service, seconds: u64, stop: &CancellationToken) -> Result<f64> {
-    let Sending { name, target, requests, promises } = Sending::action(fixture, ACTION, service).await?;
+    let Sending { name, target, requests, promises } =
+        Sending::action(fixture, &fixture.tenants()[..1], ACTION, VARIETY, service).await?;
     let load = Load {
         name,
         strategy: None,
@@ -105,8 +105,6 @@ async fn requests(fixture: &Fixture, service: &Service, seconds: u64, stop: &Can
 async fn pgbench(fixture: &Fixture, seconds: u64) -> Result<Option<f64>> {
     let server = fixture.server();
     let [tenant, ..] = fixture.tenants() else { bail!("the fixture has no tenant") };
-    let body = Template::named(ACTION)?.requests(fixture, 1).remove(0).body;
-    let request: serde_json::Value = serde_json::from_str(&body)?;
     let (command, (host, port)) = server.client_program("pgbench");
     let mut command = Command::from(command);
     command
@@ -114,9 +112,7 @@ async fn pgbench(fixture: &Fixture, seconds: u64) -> Result<Option<f64>> {
         .arg(format!("--client={CONNECTIONS}"))
         .arg(format!("--time={seconds}"))
         .args([format!("--host={host}"), format!("--port={port}"), format!("--username={}", tenant.login.role)])
-        .arg(format!("--define=yacht={}", tenant.yachts[0]))
-        .arg(format!("--define=user={}", tenant.crew[0].id))
-        .arg(format!("--define=payload={}", request["payload"]))
+        .args(variables(fixture)?)
         .arg(&tenant.login.database)
         .env("PGPASSWORD", tenant.login.password())
         .env("PGSSLMODE", if server.has_tls() { "require" } else { "disable" })
@@ -128,9 +124,9 @@ async fn pgbench(fixture: &Fixture, seconds: u64) -> Result<Option<f64>> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         process => process.context("cannot run pgbench")?,
     };
-    let mut script = process.stdin.take().context("pgbench's input")?;
-    script.write_all(SCRIPT.as_bytes()).await.context("cannot tell pgbench what to run")?;
-    drop(script);
+    let mut input = process.stdin.take().context("pgbench's input")?;
+    input.write_all(script().as_bytes()).await.context("cannot tell pgbench what to run")?;
+    drop(input);
     let output = process.wait_with_output().await?;
     let text = String::from_utf8_lossy(&output.stdout);
     // 127: the shell inside the container found no such program.
@@ -142,4 +138,33 @@ async fn pgbench(fixture: &Fixture, seconds: u64) -> Result<Option<f64>> {
         Some(transactions) if output.status.success() => Ok(Some(transactions)),
         _ => bail!("pgbench failed: {}", String::from_utf8_lossy(&output.stderr).trim()),
     }
+}
+
+/// One of the requests at random: the query that the gateway sends under `one-call`, with variables for its parameters.
+/// pgbench prepares each branch once on each connection.
+fn script() -> String {
+    let branches = (0..VARIETY).map(|nth| {
+        let branch = if nth == 0 { "\\if" } else { "\\elif" };
+        format!(
+            "{branch} :request = {nth}\n\
+             select status, body::text from app.execute(:yacht{nth}, :user{nth}, '{ACTION}', :payload{nth}, null);\n"
+        )
+    });
+    format!("\\set request random(0, {})\n{}\\endif\n", VARIETY - 1, branches.collect::<String>())
+}
+
+/// The parameters of each request.
+fn variables(fixture: &Fixture) -> Result<Vec<String>> {
+    let tenant = &fixture.tenants()[0];
+    let requests = Template::named(ACTION)?.requests(fixture, &fixture.tenants()[..1], VARIETY);
+    let mut variables = Vec::new();
+    for (nth, request) in requests.iter().enumerate() {
+        let body: serde_json::Value = serde_json::from_str(&request.body)?;
+        // Requests take the crew in turn.
+        let user = &tenant.crew[nth % tenant.crew.len()];
+        variables.push(format!("--define=yacht{nth}={}", tenant.yachts[user.yacht]));
+        variables.push(format!("--define=user{nth}={}", user.id));
+        variables.push(format!("--define=payload{nth}={}", body["payload"]));
+    }
+    Ok(variables)
 }

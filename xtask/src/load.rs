@@ -2,15 +2,15 @@
 
 use anyhow::{Context, Result, bail};
 use tare_stress::{Request, Target};
-use tare_testbed::{Fixture, Template};
+use tare_testbed::{Fixture, Template, TenantFixture};
 
 use crate::cli::Subject;
 use crate::service::Service;
 
 /// Environment variable with the bearer token for a user's own URL.
 const TOKEN: &str = "TEST_JWT";
-/// Different requests at least, sent in turn.
-const VARIETY: usize = 1_000;
+/// Different requests, sent in turn.
+pub const VARIETY: usize = 1_000;
 
 /// Requests to one target, and what the body of a success holds.
 pub struct Sending {
@@ -21,10 +21,16 @@ pub struct Sending {
 }
 
 impl Sending {
-    /// An action of the fixture, asked of the built-in server by all of the fixture's users.
-    pub async fn action(fixture: &Fixture, action: &str, service: &Service) -> Result<Self> {
+    /// `variety` different requests for an action, to the built-in server, from the users of `tenants`.
+    pub async fn action(
+        fixture: &Fixture,
+        tenants: &[TenantFixture],
+        action: &str,
+        variety: usize,
+        service: &Service,
+    ) -> Result<Self> {
         let template = Template::named(action)?;
-        let prepared = template.requests(fixture, VARIETY);
+        let prepared = template.requests(fixture, tenants, variety);
         let requests =
             prepared.into_iter().map(|one| Request::new(Some(&one.token), one.body)).collect::<Result<_, _>>();
         Ok(Self {

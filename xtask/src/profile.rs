@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::Ending;
 use crate::build::{self, BUILD};
 use crate::cli;
-use crate::load::{Sending, text_or_file};
+use crate::load::{Sending, VARIETY, text_or_file};
 use crate::service::Service;
 use crate::session::{POSTGRES, Session};
 use crate::stress::ANY_PORT;
@@ -77,7 +77,7 @@ pub async fn action(
     strategy: Strategy,
     samples: usize,
 ) -> Result<()> {
-    let sending = Sending::action(fixture, action, service).await?;
+    let sending = Sending::action(fixture, fixture.tenants(), action, VARIETY, service).await?;
     let client = fixture.server().admin(&fixture.tenants()[0].login.database).await?;
     let query = Query { client, sql: query(fixture, action)? };
     measure(session, &step(strategy), sending, Some(strategy), Some(query), samples).await
@@ -86,7 +86,7 @@ pub async fn action(
 /// The action's query alone, as the first tenant's first user.
 fn query(fixture: &Fixture, action: &str) -> Result<String> {
     let [tenant, ..] = fixture.tenants() else { anyhow::bail!("the fixture has no tenant") };
-    let prepared = Template::named(action)?.requests(fixture, 1);
+    let prepared = Template::named(action)?.requests(fixture, fixture.tenants(), 1);
     let request: serde_json::Value = serde_json::from_str(&prepared[0].body)?;
     // All of it is the fixture's own: ids, numbers and names without quotes.
     Ok(format!(

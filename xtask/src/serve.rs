@@ -40,7 +40,8 @@ pub async fn run(options: Serve, stop: CancellationToken) -> Result<Ending> {
 
     let folder = tempfile::Builder::new().prefix("tare-").tempdir().context("cannot make a temporary folder")?;
     let header = folder.path().join("authorization");
-    let request = Template::named("view_part_details")?.requests(&testbed.fixture, 1).remove(0);
+    let request =
+        Template::named("view_part_details")?.requests(&testbed.fixture, testbed.fixture.tenants(), 1).remove(0);
     write!(private_file(&header)?, "Authorization: Bearer {}", request.token)?;
     println!("serving {} on {}; Ctrl-C ends it. Try:\n", options.strategy, service.url());
     println!("  curl -i -H @{} -d '{}' {}\n", header.display(), request.body, service.url());

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::Ending;
 use crate::build::{self, BUILD};
 use crate::cli;
-use crate::load::Sending;
+use crate::load::{Sending, VARIETY};
 use crate::progress::Progress;
 use crate::service::Service;
 use crate::session::{POSTGRES, Session};
@@ -89,7 +89,7 @@ pub async fn pass(
     strategy: Strategy,
     amount: Amount,
 ) -> Result<()> {
-    let sending = Sending::action(fixture, action, service).await?;
+    let sending = Sending::action(fixture, fixture.tenants(), action, VARIETY, service).await?;
     let (progress, stop) = (session.progress.clone(), session.stop.clone());
     let sent = send(sending, Some(strategy.to_string()), amount, &progress, &stop);
     let pass = session.step(&step(strategy), sent).await?;

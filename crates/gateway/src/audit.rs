@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
@@ -20,8 +20,11 @@ use crate::auth::Caller;
 use crate::connection::{Connection, Connections};
 use crate::tenant::Tenant;
 
-/// Events written by one statement at most.
+/// Events written at a time at most.
 const BATCH: usize = 512;
+/// How long the first event of a batch waits for others. A commit for each row would cost the database more than the
+/// requests do.
+const LINGER: Duration = Duration::from_millis(10);
 /// Attempts to write a batch before it is given up and logged.
 pub const RETRIES: u32 = 5;
 
@@ -82,6 +85,8 @@ enum Way {
 
 struct Queue {
     sender: Mutex<Option<mpsc::Sender<Message>>>,
+    /// Ends the wait for company.
+    hurry: Arc<Notify>,
     writer: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -97,8 +102,9 @@ impl Audit {
             None => Way::Awaited,
             Some(capacity) => {
                 let (sender, receiver) = mpsc::channel(capacity.max(1));
-                let writer = tokio::spawn(write_batches(receiver, connections));
-                Way::Queued(Queue { sender: Mutex::new(Some(sender)), writer: Mutex::new(Some(writer)) })
+                let hurry = Arc::new(Notify::new());
+                let writer = tokio::spawn(write_batches(receiver, hurry.clone(), connections));
+                Way::Queued(Queue { sender: Mutex::new(Some(sender)), hurry, writer: Mutex::new(Some(writer)) })
             }
         })
     }
@@ -117,6 +123,7 @@ impl Audit {
             let (done, wait) = oneshot::channel();
             // A queue that is closed has been written out.
             if queue.send(Message::Flush(done)).await.is_ok() {
+                queue.hurry.notify_one();
                 let _ = wait.await;
             }
         }
@@ -126,6 +133,7 @@ impl Audit {
     pub async fn close(&self) {
         if let Way::Queued(queue) = &self.0 {
             drop(queue.sender.lock().unwrap_or_else(PoisonError::into_inner).take());
+            queue.hurry.notify_one();
             let writer = queue.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
             if let Some(writer) = writer {
                 let _ = writer.await;
@@ -165,20 +173,31 @@ async fn insert(connection: &mut Connection, event: &Event) -> Result<(), tokio_
     transaction.commit().await
 }
 
-/// Takes whatever waits, up to [`BATCH`] messages, and writes it with one statement for each yacht: under load the batches
-/// grow by themselves, and when it is quiet nothing waits for company.
-async fn write_batches(mut receiver: mpsc::Receiver<Message>, connections: Arc<Connections>) {
+/// Takes what has come within [`LINGER`] of the first, up to [`BATCH`], and writes it with one statement for each tenant.
+async fn write_batches(mut receiver: mpsc::Receiver<Message>, hurry: Arc<Notify>, connections: Arc<Connections>) {
     let mut messages = Vec::with_capacity(BATCH);
     while receiver.recv_many(&mut messages, BATCH).await > 0 {
-        let mut by_yacht: HashMap<Uuid, Vec<Event>> = HashMap::new();
+        if messages.len() < BATCH {
+            // Asleep, and not in `recv`: there each event would wake this task.
+            tokio::select! {
+                () = tokio::time::sleep(LINGER) => {}
+                () = hurry.notified() => {}
+            }
+            while messages.len() < BATCH
+                && let Ok(message) = receiver.try_recv()
+            {
+                messages.push(message);
+            }
+        }
+        let mut by_tenant: HashMap<Uuid, Vec<Event>> = HashMap::new();
         let mut flushed = Vec::new();
         for message in messages.drain(..) {
             match message {
-                Message::Event(event) => by_yacht.entry(event.tenant.yacht).or_default().push(event),
+                Message::Event(event) => by_tenant.entry(event.tenant.id).or_default().push(event),
                 Message::Flush(done) => flushed.push(done),
             }
         }
-        for events in by_yacht.into_values() {
+        for events in by_tenant.into_values() {
             write_or_log(&connections, &events).await;
         }
         for done in flushed {
@@ -202,7 +221,7 @@ async fn write_or_log(connections: &Connections, events: &[Event]) {
     }
 }
 
-/// Writes events of one yacht in one round trip; one that is there already is left alone.
+/// Writes events of one tenant in one round trip; one that is there already is left alone.
 async fn write(connections: &Connections, events: &[Event]) -> Result<(), Error> {
     let tenant = &events[0].tenant;
     let connection = connections.get(tenant.id, &tenant.database).await?;
@@ -213,7 +232,7 @@ async fn write(connections: &Connections, events: &[Event]) -> Result<(), Error>
             .execute(
                 &statement,
                 &[
-                    &tenant.yacht,
+                    &events.iter().map(|event| event.tenant.yacht).collect::<Vec<_>>(),
                     &events.iter().map(|event| event.id).collect::<Vec<_>>(),
                     &events.iter().map(|event| event.caller.user).collect::<Vec<_>>(),
                     &column(|event| event.action.name()),

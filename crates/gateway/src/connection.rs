@@ -8,7 +8,7 @@ use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
 use deadpool_postgres::{
-    Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime, TimeoutType, Timeouts,
+    Manager, ManagerConfig, Object, Pool, PoolError, QueueMode, RecyclingMethod, Runtime, TimeoutType, Timeouts,
 };
 use tokio::task::JoinHandle;
 use tokio_postgres::types::{ToSql, Type};
@@ -98,6 +98,8 @@ impl Pools {
         let fast = ManagerConfig { recycling_method: RecyclingMethod::Fast };
         Pool::builder(Manager::from_config(database.clone(), tls.clone(), fast))
             .max_size(self.settings.size)
+            // The connection that came back last: its backend's memory is still in the processor's caches.
+            .queue_mode(QueueMode::Lifo)
             .runtime(Runtime::Tokio1)
             .build()
             .expect("a pool without hooks and time-outs of its own builds")

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::Fixture;
+use crate::{Fixture, TenantFixture};
 
 const FILES: [&str; 3] = [
     include_str!("../../../fixtures/actions/view_part_details.json"),
@@ -53,10 +53,10 @@ impl Template {
         self.request["action"].as_str().unwrap_or_default()
     }
 
-    /// `count` requests that take the fixture's tenants, yachts and well-stocked parts in turn.
-    pub fn requests(&self, fixture: &Fixture, count: usize) -> Vec<Prepared> {
+    /// `count` requests that take `tenants`, all or some of the fixture's, their yachts and well-stocked parts in turn.
+    pub fn requests(&self, fixture: &Fixture, tenants: &[TenantFixture], count: usize) -> Vec<Prepared> {
         let users: Vec<_> =
-            fixture.tenants().iter().flat_map(|tenant| tenant.crew.iter().map(move |user| (tenant, user))).collect();
+            tenants.iter().flat_map(|tenant| tenant.crew.iter().map(move |user| (tenant, user))).collect();
         let tokens: Vec<_> = users.iter().map(|(_, user)| fixture.secret().mint(user.id)).collect();
         let text = self.request.to_string();
         (0..count)

@@ -1,14 +1,17 @@
 //! A container, through testcontainers.
 
 use std::env;
+use std::net::IpAddr;
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
 use testcontainers::bollard::models::PortBinding;
 use testcontainers::core::ContainerPort;
 use testcontainers::runners::AsyncRunner;
-use testcontainers::{CopyTargetOptions, GenericImage, ImageExt};
+use testcontainers::{GenericImage, ImageExt};
 use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::net::TcpStream;
 use tokio::process::Command;
 use tokio::time::timeout;
 use tokio_postgres::Config;
@@ -25,8 +28,13 @@ const MANIFEST: Duration = Duration::from_secs(8);
 /// How long a pull that has begun may take.
 const PULL: Duration = Duration::from_secs(600);
 
-/// Run by the image's entry point once, before the server listens: its key must be its own, and closed to others.
+/// How long the container's own address may take to accept a connection.
+const REACH: Duration = Duration::from_millis(500);
+
+/// Run by the image's entry point once, before the server listens. Waits for the certificate, which is made once the
+/// container's address is known; the key must be the server's own, and closed to others.
 const ENABLE_TLS: &str = r#"
+until grep -qs END /tls/server.pem && grep -qs END /tls/server.key; do sleep 0.05; done
 cp /tls/server.pem /tls/server.key "$PGDATA/"
 chmod 600 "$PGDATA/server.key"
 cat >>"$PGDATA/postgresql.conf" <<SETTINGS
@@ -39,7 +47,7 @@ SETTINGS
 /// Keeps the container's reaper and the root certificate, which has to be a file for others to use.
 struct Owned {
     _reaper: Reaper,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 /// The image to run: `POSTGRES_IMAGE`, or the one this is tested with.
@@ -53,17 +61,14 @@ pub(super) async fn start(say: &(dyn Fn(&str) + Sync)) -> Result<Started, Error>
     have_image(&image, say).await?;
 
     let failed = |error: &dyn std::fmt::Display| Error::Container(format!("{image} did not start: {error}"));
-    let certificate = certificate::make().map_err(|error| failed(&error))?;
     let folder = tempfile::Builder::new().prefix("tare-").tempdir().map_err(|error| failed(&error))?;
-    let root = folder.path().join("root.pem");
-    std::fs::write(&root, &certificate.root).map_err(|error| failed(&error))?;
 
     // Its name is known before it exists, so that it is removed even if this process dies while it is being created.
     let name = format!("tare-{}", uuid::Uuid::new_v4().simple());
     let folder_text = folder.path().to_string_lossy().into_owned();
     let reap = r#"docker rm --force --volumes "$1"; rm -rf "$2""#;
     let reaper = Reaper::new(reap, &[&name, &folder_text]).map_err(|error| failed(&error))?;
-    let owned = Owned { _reaper: reaper, _folder: folder };
+    let owned = Owned { _reaper: reaper, folder };
 
     let password = password();
     let (repository, tag) = image.rsplit_once(':').unwrap_or((&image, "latest"));
@@ -73,9 +78,6 @@ pub(super) async fn start(say: &(dyn Fn(&str) + Sync)) -> Result<Started, Error>
         .with_label("tare", "testbed")
         .with_env_var("POSTGRES_PASSWORD", &password)
         .with_env_var("POSTGRES_INITDB_ARGS", "--encoding=UTF8 --locale=C --no-sync")
-        .with_copy_to("/tls/server.pem", certificate.server.into_bytes())
-        // Readable to all inside the container, where nobody else is; the script below copies it to a closed file.
-        .with_copy_to(CopyTargetOptions::new("/tls/server.key").with_mode(0o644), certificate.key.into_bytes())
         .with_copy_to("/docker-entrypoint-initdb.d/tls.sh", ENABLE_TLS.as_bytes().to_vec())
         .with_host_config_modifier(|host| {
             let loopback = PortBinding { host_ip: Some("127.0.0.1".into()), host_port: None };
@@ -91,13 +93,26 @@ pub(super) async fn start(say: &(dyn Fn(&str) + Sync)) -> Result<Started, Error>
         .map_err(|error| failed(&error))?;
     let port = container.get_host_port_ipv4(PORT).await.map_err(|error| failed(&error))?;
 
-    let mut admin = Config::new();
-    admin.host("127.0.0.1").port(port).user("postgres").password(&password).dbname("postgres");
-    admin.ssl_mode(SslMode::Require);
+    let address = own_address(&name).await;
+    let root = owned.folder.path().join("root.pem");
+    give_certificate(&name, owned.folder.path(), &root, address).await?;
+
+    let at = |host: &str, port: u16| {
+        let mut admin = Config::new();
+        admin.host(host).port(port).user("postgres").password(&password).dbname("postgres").ssl_mode(SslMode::Require);
+        admin
+    };
+    let mut admin = at("127.0.0.1", port);
     if let Err(error) = server::wait_until_ready(&admin, Some(&root), || false).await {
         let log = container.stderr_to_vec().await.unwrap_or_default();
         let log = String::from_utf8_lossy(&log);
         return Err(failed(&format!("{error}; it said: {}", log.lines().last().unwrap_or("nothing"))));
+    }
+    if let Some(address) = address
+        && timeout(REACH, TcpStream::connect((address, PORT))).await.is_ok_and(|connected| connected.is_ok())
+    {
+        // Straight to the container: the published port goes through a proxy process, which would be measured along.
+        admin = at(&address.to_string(), PORT);
     }
     // The reaper removes it; testcontainers' own clean-up needs a runtime that is still running.
     std::mem::forget(container);
@@ -108,6 +123,36 @@ pub(super) async fn start(say: &(dyn Fn(&str) + Sync)) -> Result<Started, Error>
         tools: Tools::InContainer(name),
         _owned: Some(Box::new(owned)),
     })
+}
+
+/// The address of the container on its network; hosts whose containers run in a virtual machine cannot reach it.
+async fn own_address(name: &str) -> Option<IpAddr> {
+    let format = "{{range .NetworkSettings.Networks}}{{println .IPAddress}}{{end}}";
+    let inspected = docker(&["inspect", "--format", format, name]).output().await.ok()?;
+    String::from_utf8_lossy(&inspected.stdout).lines().find_map(|line| line.trim().parse().ok())
+}
+
+/// Makes a certificate for the container and hands it over; what verifies it is left at `root`.
+async fn give_certificate(name: &str, folder: &Path, root: &Path, address: Option<IpAddr>) -> Result<(), Error> {
+    let failed = |error: &dyn std::fmt::Display| Error::Container(format!("no certificate for {name}: {error}"));
+    let certificate = certificate::make(address).map_err(|error| failed(&error))?;
+    let tls = folder.join("tls");
+    std::fs::create_dir(&tls).map_err(|error| failed(&error))?;
+    for (path, text) in [
+        (root, &certificate.root),
+        // Readable to all inside the container, where nobody else is; outside, the folder above is closed to others.
+        (&tls.join("server.pem"), &certificate.server),
+        (&tls.join("server.key"), &certificate.key),
+    ] {
+        std::fs::write(path, text).map_err(|error| failed(&error))?;
+    }
+    let copied = docker(&["cp", &tls.to_string_lossy(), &format!("{name}:/tls")]).output().await;
+    std::fs::remove_dir_all(&tls).map_err(|error| failed(&error))?;
+    match copied {
+        Ok(output) if output.status.success() => Ok(()),
+        Ok(output) => Err(failed(&String::from_utf8_lossy(&output.stderr).trim())),
+        Err(error) => Err(failed(&error)),
+    }
 }
 
 async fn engine_answers() -> Result<(), Error> {

@@ -47,7 +47,7 @@ struct User {
 pub(super) async fn start() -> Result<Started, Error> {
     let binaries = find_binaries()?;
     let user = other_than_root()?;
-    let certificate = certificate::make().map_err(|error| Error::System(format!("no certificate: {error}")))?;
+    let certificate = certificate::make(None).map_err(|error| Error::System(format!("no certificate: {error}")))?;
     let password = password();
 
     // Another port is tried when somebody takes the free one before postgres does.
