@@ -35,7 +35,7 @@ pub struct Extents {
 impl Extents {
     /// For a quick run, or a full one.
     pub fn of(quick: bool) -> Self {
-        if quick { Self { rounds: 3, seconds: 2 } } else { Self { rounds: 5, seconds: 4 } }
+        if quick { Self { rounds: 5, seconds: 2 } } else { Self { rounds: 7, seconds: 3 } }
     }
 
     /// How long the step usually takes.

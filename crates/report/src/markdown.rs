@@ -42,7 +42,7 @@ fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {
         match character {
-            '|' | '<' | '>' | '`' | '*' | '_' | '[' | ']' | '\\' => escaped.extend(['\\', character]),
+            '|' | '<' | '>' | '`' | '*' | '[' | ']' | '\\' => escaped.extend(['\\', character]),
             character if character.is_control() => escaped.push(' '),
             character => escaped.push(character),
         }

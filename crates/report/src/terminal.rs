@@ -1,6 +1,6 @@
 //! Sections as text for a terminal.
 
-use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
+use comfy_table::presets::UTF8_BORDERS_ONLY;
 use comfy_table::{CellAlignment, ContentArrangement};
 use tare_evidence::Evidence;
 
@@ -30,7 +30,7 @@ fn render<'a>(evidence: &Evidence, sections: impl Iterator<Item = &'a Section>) 
 
 fn aligned(Table { header, rows }: &Table) -> String {
     let mut table = comfy_table::Table::new();
-    table.load_style(UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Disabled).set_header(header);
+    table.load_style(UTF8_BORDERS_ONLY).set_content_arrangement(ContentArrangement::Disabled).set_header(header);
     for row in rows {
         table.add_row(row.iter().map(|cell| printable(cell)));
     }

@@ -21,14 +21,14 @@ use crate::options::Options;
 /// How long requests under way may take once the server is to stop.
 const DRAIN: Duration = Duration::from_secs(10);
 
-#[tokio::main]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
     let options = Options::parse();
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
         .with_env_filter(tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "warn".into()))
         .init();
-    match serve(options).await {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(options.workers).enable_all().build();
+    match runtime.context("cannot start a runtime").and_then(|runtime| runtime.block_on(serve(options))) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("tare-server: {error:#}");

@@ -44,7 +44,7 @@ pub struct Options {
     root_certificate: Option<PathBuf>,
 
     /// Connections to one tenant's database at most.
-    #[arg(long, default_value_t = 16)]
+    #[arg(long, default_value_t = 16, value_parser = at_least_one)]
     pool_size: usize,
 
     /// Seconds a user's tenant is remembered, and so the longest a revoked user goes on working.
@@ -54,6 +54,10 @@ pub struct Options {
     /// Audit events that may wait in memory.
     #[arg(long, default_value_t = 10_000)]
     audit_capacity: usize,
+
+    /// Threads; half of the processors when left out, for the database and whoever asks are on this machine, too.
+    #[arg(long, default_value_t = workers(), hide_default_value = true, value_parser = at_least_one)]
+    pub workers: usize,
 
     /// Stop when standard input ends, so as not to outlive the process that holds it.
     #[arg(long)]
@@ -82,6 +86,14 @@ impl Options {
             audit_capacity: self.audit_capacity,
         })
     }
+}
+
+fn workers() -> usize {
+    std::thread::available_parallelism().map_or(1, |processors| processors.get().div_ceil(2))
+}
+
+fn at_least_one(given: &str) -> Result<usize, String> {
+    given.parse().ok().filter(|number| *number > 0).ok_or_else(|| "must be a whole number from 1 on".into())
 }
 
 fn secret(variable: &str, what: &str) -> Result<String> {
