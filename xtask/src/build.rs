@@ -54,6 +54,14 @@ pub async fn build(progress: &Progress, with_benches: bool) -> Result<Built> {
     if with_benches {
         cargo.arg("--benches");
     }
+    // What `cargo run` tells this process about its own package. Build scripts of dependencies look at some of it and would
+    // run again, and with them everything that depends on them.
+    for (name, _) in std::env::vars_os() {
+        let prefixes = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_", "CARGO_PRIMARY_", "OUT_DIR"];
+        if name.to_str().is_some_and(|name| prefixes.iter().any(|prefix| name.starts_with(prefix))) {
+            cargo.env_remove(name);
+        }
+    }
     if !cfg!(debug_assertions) {
         cargo.arg("--release");
     }

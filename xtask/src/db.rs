@@ -3,19 +3,20 @@
 use std::io::Write;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
-use tare_testbed::{HANDOVER, Login, Size, Testbed};
+use anyhow::Result;
+use tare_testbed::{HANDOVER, Login, PrivateFolder, Size, Testbed};
 use tokio_util::sync::CancellationToken;
 
 use crate::Ending;
 use crate::cli::Db;
 use crate::progress::{Planned, Progress};
 use crate::serve::private_file;
+use crate::session::POSTGRES;
 
 /// `cargo xtask db`.
 pub async fn run(options: Db, stop: CancellationToken) -> Result<Ending> {
-    let progress = Progress::new(vec![Planned { name: "PostgreSQL".into(), expected: Duration::from_secs(6) }]);
-    progress.begin("PostgreSQL");
+    let progress = Progress::new(vec![Planned { name: POSTGRES.into(), expected: Duration::from_secs(6) }]);
+    progress.begin(POSTGRES);
     let say = |line: &str| progress.say(line);
     let started = tokio::select! {
         started = Testbed::find_or_start(options.postgres.provider, Size::DEFAULT, &say) => Some(started),
@@ -25,7 +26,7 @@ pub async fn run(options: Db, stop: CancellationToken) -> Result<Ending> {
     let Some(started) = started else { return Ok(Ending::Interrupted) };
     let testbed = started?;
 
-    let folder = tempfile::Builder::new().prefix("tare-").tempdir().context("cannot make a temporary folder")?;
+    let folder = PrivateFolder::new()?;
     let handover = folder.path().join("testbed.json");
     testbed.hand_over(&handover)?;
     let services = folder.path().join("pg_service.conf");

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use tare_gateway::Strategy;
-use tare_testbed::{Size, Testbed};
+use tare_testbed::{PrivateFolder, Size, Testbed};
 use tokio_util::sync::CancellationToken;
 
 use crate::bench::{self, Settings};
@@ -64,7 +64,7 @@ impl Plan {
 
     /// The steps in their order, and how long they usually take.
     fn steps(&self) -> Vec<(String, Duration)> {
-        let mut steps = vec![(BUILD.to_owned(), Duration::from_secs(5)), (POSTGRES.to_owned(), Duration::from_secs(6))];
+        let mut steps = vec![(POSTGRES.to_owned(), Duration::from_secs(6)), (BUILD.to_owned(), Duration::from_secs(5))];
         steps.extend(self.settings.plan(&self.benches));
         for strategy in [Strategy::BEFORE, Strategy::AFTER] {
             steps.extend(self.stress.map(|amount| (stress::step(strategy), stress::usual(strategy, amount.requests))));
@@ -92,10 +92,10 @@ pub async fn run(options: Perf, stop: CancellationToken) -> Result<Ending> {
 
 async fn measure(session: &mut Session, plan: &Plan, options: &Perf) -> Result<()> {
     let progress = session.progress.clone();
-    let built = session.step(BUILD, build::build(&progress, !plan.benches.is_empty())).await?;
     let testbed = session.testbed(options.postgres, Size::DEFAULT).await?;
+    let built = session.step(BUILD, build::build(&progress, !plan.benches.is_empty())).await?;
     if !plan.benches.is_empty() {
-        let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
+        let folder = PrivateFolder::new()?;
         let handover = folder.path().join("testbed.json");
         testbed.hand_over(&handover)?;
         bench::run_all(session, &built, &plan.benches, &plan.settings, &handover).await?;

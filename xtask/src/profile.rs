@@ -37,16 +37,16 @@ pub async fn run(options: cli::Profile, stop: CancellationToken) -> Result<Endin
         }
         None => {
             let plan = [
-                (BUILD.to_owned(), Duration::from_secs(5)),
                 (POSTGRES.to_owned(), Duration::from_secs(6)),
+                (BUILD.to_owned(), Duration::from_secs(5)),
                 (step(subject.strategy), usual(subject.strategy, samples)),
             ];
             let command = format!("profile --strategy {}", subject.strategy);
             let mut session = Session::begin(&command, false, &judged, &plan, stop)?;
             let measured = async {
                 let progress = session.progress.clone();
-                let built = session.step(BUILD, build::build(&progress, false)).await?;
                 let testbed = session.testbed(postgres, Size::DEFAULT).await?;
+                let built = session.step(BUILD, build::build(&progress, false)).await?;
                 let service = Service::start(&built.server, &testbed.fixture, subject.strategy, ANY_PORT).await?;
                 action(&mut session, &testbed.fixture, &service, &subject.action, subject.strategy, samples).await?;
                 service.stop().await.map(drop)

@@ -7,26 +7,27 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use tare_testbed::{Size, Template, Testbed};
+use tare_testbed::{PrivateFolder, Size, Template, Testbed};
 use tokio_util::sync::CancellationToken;
 
 use crate::Ending;
-use crate::build;
+use crate::build::{self, BUILD};
 use crate::cli::Serve;
 use crate::progress::{Planned, Progress};
 use crate::service::Service;
+use crate::session::POSTGRES;
 
 /// `cargo xtask serve`.
 pub async fn run(options: Serve, stop: CancellationToken) -> Result<Ending> {
-    let steps = [(build::BUILD, 5), ("PostgreSQL", 6)];
+    let steps = [(POSTGRES, 6), (BUILD, 5)];
     let plan = steps.map(|(name, seconds)| Planned { name: name.into(), expected: Duration::from_secs(seconds) });
     let progress = Progress::new(plan.into());
     let started = async {
-        progress.begin(build::BUILD);
-        let built = build::build(&progress, false).await?;
-        progress.begin("PostgreSQL");
+        progress.begin(POSTGRES);
         let say = |line: &str| progress.say(line);
         let testbed = Testbed::find_or_start(options.postgres.provider, Size::DEFAULT, &say).await?;
+        progress.begin(BUILD);
+        let built = build::build(&progress, false).await?;
         let service = Service::start(&built.server, &testbed.fixture, options.strategy, options.address).await?;
         anyhow::Ok((testbed, service))
     };
@@ -38,7 +39,7 @@ pub async fn run(options: Serve, stop: CancellationToken) -> Result<Ending> {
     let Some(started) = started else { return Ok(Ending::Interrupted) };
     let (testbed, service) = started?;
 
-    let folder = tempfile::Builder::new().prefix("tare-").tempdir().context("cannot make a temporary folder")?;
+    let folder = PrivateFolder::new()?;
     let header = folder.path().join("authorization");
     let request =
         Template::named("view_part_details")?.requests(&testbed.fixture, testbed.fixture.tenants(), 1).remove(0);

@@ -96,6 +96,7 @@ impl Session {
             () = stopped => bail!("interrupted during {name}"),
         };
         self.evidence.steps.push(Step { name: name.to_owned(), seconds: start.elapsed().as_secs_f64() });
+        self.save()?;
         done
     }
 

@@ -47,16 +47,16 @@ pub async fn run(options: cli::Stress, stop: CancellationToken) -> Result<Ending
         None => {
             let name = step(subject.strategy);
             let plan = [
-                (BUILD.to_owned(), Duration::from_secs(5)),
                 (POSTGRES.to_owned(), Duration::from_secs(6)),
+                (BUILD.to_owned(), Duration::from_secs(5)),
                 (name, usual(subject.strategy, requests)),
             ];
             let command = format!("stress --strategy {}", subject.strategy);
             let mut session = Session::begin(&command, false, &judged, &plan, stop)?;
             let measured = async {
                 let progress = session.progress.clone();
-                let built = session.step(BUILD, build::build(&progress, false)).await?;
                 let testbed = session.testbed(postgres, Size::DEFAULT).await?;
+                let built = session.step(BUILD, build::build(&progress, false)).await?;
                 let service = Service::start(&built.server, &testbed.fixture, subject.strategy, ANY_PORT).await?;
                 let audited = testbed.fixture.audit_rows().await?;
                 pass(&mut session, &testbed.fixture, &service, &subject.action, subject.strategy, amount).await?;

@@ -195,13 +195,21 @@ fn free_port() -> io::Result<u16> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
-/// The newest PostgreSQL in the places packages put it, else the one on the PATH.
+/// Environment variable that names the folder of the binaries.
+const FOLDER: &str = "POSTGRES_BIN";
+
+/// Those in the folder that `POSTGRES_BIN` names; without it the newest in the places packages put them, else those on the PATH.
 fn find_binaries() -> Result<PathBuf, Error> {
     let has_server = |folder: &PathBuf| {
         ["initdb", "postgres"].iter().all(|name| {
             fs::metadata(folder.join(name)).is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
         })
     };
+    if let Some(folder) = std::env::var_os(FOLDER).filter(|folder| !folder.is_empty()).map(PathBuf::from) {
+        let missing =
+            || Error::System(format!("{FOLDER} is {}, and initdb and postgres are not in it", folder.display()));
+        return has_server(&folder).then(|| folder.clone()).ok_or_else(missing);
+    }
     let packaged = [
         ("/usr/lib/postgresql", ""),
         ("/usr", "pgsql-"),

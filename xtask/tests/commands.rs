@@ -1,0 +1,280 @@
+//! The commands as processes: what they exit with, what they say, and what they leave behind.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tare_testbed::Server;
+use tempfile::TempDir;
+
+fn xtask(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+    command.args(arguments).stdin(Stdio::null()).env_remove("TEST_JWT");
+    command
+}
+
+struct Ended {
+    code: Option<i32>,
+    shown: String,
+    said: String,
+}
+
+fn run(mut command: Command) -> Ended {
+    let Output { status, stdout, stderr } = command.output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    Ended { code: status.code(), shown: text(stdout), said: text(stderr) }
+}
+
+/// Runs a command that cannot measure: it exits with 2 and says why, once, with all of `expected` in it.
+fn refused(command: Command, expected: &[&str]) {
+    let Ended { code, shown, said } = run(command);
+    assert_eq!(code, Some(2), "{shown}\n{said}");
+    let errors: Vec<_> = said.lines().filter(|line| line.starts_with("error: ")).collect();
+    assert_eq!(errors.len(), 1, "{said}");
+    for part in expected {
+        assert!(said.contains(part), "{part:?} is not in: {said}");
+    }
+    assert!(!said.contains("panicked") && !said.contains("secret"), "{said}");
+}
+
+fn folder() -> TempDir {
+    tempfile::tempdir().unwrap()
+}
+
+/// Writes `text` as targets and budgets.
+fn config(folder: &TempDir, text: &str) -> PathBuf {
+    let path = folder.path().join("perf.toml");
+    fs::write(&path, text).unwrap();
+    path
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+/// The only run in `output`.
+fn evidence(output: &TempDir) -> (PathBuf, Value) {
+    let folders: Vec<_> =
+        fs::read_dir(output).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_dir()).collect();
+    let [folder] = folders.as_slice() else { panic!("{folders:?}") };
+    let text = fs::read_to_string(folder.join("evidence.json")).unwrap();
+    (folder.clone(), serde_json::from_str(&text).unwrap())
+}
+
+/// Waits for something that happens a moment after a process has gone.
+fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !holds() {
+        assert!(Instant::now() < deadline, "{what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn perf_exits_with_1_and_names_what_was_missed() {
+    let output = folder();
+    let config = config(
+        &output,
+        "[targets.before]\nserver_errors = 0\n[targets.after]\nsuccess_rate = 0.99\np95_ms = 0.000001\n\
+         [[budgets]]\nid = 'stress/after'\nagainst = 'stress/before'\nat_most = 0.000001\n",
+    );
+    let perf =
+        xtask(&["perf", "--quick", "--only", "stress", "--config", text(&config), "--output", text(output.path())]);
+    let Ended { code, shown, said } = run(perf);
+    assert_eq!(code, Some(1), "{shown}\n{said}");
+    let verdict = shown.lines().last().unwrap();
+    assert!(verdict.starts_with("Missed 2 of 4"), "{verdict}");
+    assert!(
+        verdict.contains("stress/after P95") && verdict.contains("stress/after against stress/before"),
+        "{verdict}"
+    );
+
+    let (run_folder, evidence) = evidence(&output);
+    let passes = evidence["passes"].as_array().unwrap();
+    let told: Vec<_> =
+        passes.iter().map(|pass| (pass["strategy"].as_str().unwrap(), pass["succeeded"].as_u64().unwrap())).collect();
+    assert_eq!(told, [("before", 200), ("after", 200)]);
+    assert!(evidence["comparison"].as_array().unwrap().iter().any(|row| row["what"] == "stress P95"));
+    let markdown = run(xtask(&["report", "--markdown", text(&run_folder)]));
+    assert_eq!(markdown.shown, fs::read_to_string(run_folder.join("summary.md")).unwrap());
+}
+
+#[test]
+fn what_cannot_be_understood_is_refused_before_anything_is_started() {
+    let output = folder();
+    let with_config = |given: &str| {
+        let config = config(&output, given);
+        xtask(&["perf", "--config", text(&config), "--output", text(output.path())])
+    };
+    refused(with_config("[targets.after\n"), &["perf.toml", "line 1"]);
+    refused(with_config("[targets.after]\np95 = 1\n"), &["unknown field `p95`", "line 2"]);
+    refused(xtask(&["perf", "--config", "/nowhere.toml"]), &["/nowhere.toml", "--config names another"]);
+    refused(xtask(&["perf", "--baseline", "never saved"]), &["never saved", "--save-baseline"]);
+    refused(xtask(&["stress", "--strategy", "turbo"]), &["turbo", "tenant-cache"]);
+    refused(xtask(&["perf", "--postgres", "oracle"]), &["oracle", "container"]);
+    refused(xtask(&["perf", "--only", "lunch"]), &["lunch", "ceiling"]);
+    refused(xtask(&["stress", "-n", "0"]), &["0"]);
+    refused(xtask(&["report", "/nowhere"]), &["/nowhere"]);
+    assert_eq!(fs::read_dir(&output).unwrap().count(), 1, "nothing but the configuration is there");
+}
+
+#[test]
+fn a_url_that_cannot_be_measured_is_told_from_one_that_fails() {
+    let output = folder();
+    let stress = |url: &str| xtask(&["stress", "--url", url, "--body", "{}", "--output", text(output.path())]);
+    let gone = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let address = gone.local_addr().unwrap();
+    drop(gone);
+    refused(stress(&format!("http://me:secret@{address}/")), &["does not answer", &address.to_string(), "check that"]);
+    refused(stress("http://192.0.2.1/"), &["192.0.2.1", "--allow-remote"]);
+    refused(stress("ftp://127.0.0.1/"), &["neither http nor https"]);
+    let mut bad_token = stress(&format!("http://{address}/"));
+    bad_token.env("TEST_JWT", "secret\nline");
+    refused(bad_token, &["TEST_JWT cannot be sent"]);
+}
+
+#[test]
+fn without_a_postgresql_it_says_how_to_get_one() {
+    let output = folder();
+    let perf = |provider: &[&str]| {
+        let mut perf = xtask(&["perf", "--only", "stress", "--output", text(output.path())]);
+        perf.args(provider).env_remove("DATABASE_URL");
+        perf
+    };
+    let mut neither = perf(&[]);
+    neither.env("PATH", output.path()).env("POSTGRES_BIN", output.path());
+    refused(neither, &["set DATABASE_URL", "start a Docker engine", "install PostgreSQL"]);
+    refused(perf(&["--postgres", "url"]), &["DATABASE_URL is not set", "postgres://"]);
+
+    let closed = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let address = closed.local_addr().unwrap().to_string();
+    drop(closed);
+    let mut wrong = perf(&[]);
+    wrong.env("DATABASE_URL", format!("postgres://me:secret@{address}/mine"));
+    refused(wrong, &[&address, "refused"]);
+    let mut unreadable = perf(&[]);
+    unreadable.env("DATABASE_URL", "postgres://me:secret@host:not-a-port/mine");
+    refused(unreadable, &["DATABASE_URL is not usable"]);
+}
+
+#[test]
+fn evidence_that_cannot_be_written_is_told_before_measuring() {
+    let output = folder();
+    // Files may not grow: what a full disk does, for any user.
+    let script = r#"trap '' XFSZ; ulimit -f 0; exec "$0" "$@""#;
+    let mut full = Command::new("sh");
+    full.args(["-c", script, env!("CARGO_BIN_EXE_xtask"), "perf", "--output", text(output.path())]);
+    refused(full, &["cannot write", "evidence.json", "--output"]);
+
+    let file = output.path().join("a file");
+    fs::write(&file, "").unwrap();
+    refused(xtask(&["perf", "--output", text(&file)]), &["cannot write", "--output"]);
+}
+
+#[test]
+fn a_port_that_is_taken_is_named() {
+    let taken = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    refused(xtask(&["serve", "--address", &address]), &[&address, "choose another with --address"]);
+}
+
+#[test]
+fn an_image_that_cannot_be_had_is_no_end() {
+    let output = folder();
+    let mut stress = xtask(&["stress", "-n", "20", "-c", "2", "--warmup", "0", "--output", text(output.path())]);
+    stress.env("POSTGRES_IMAGE", "tare.invalid/none:0").env_remove("DATABASE_URL");
+    let Ended { code, shown, said } = run(stress);
+    assert_eq!(code, Some(0), "{shown}\n{said}");
+    let falling = said.lines().filter(|line| line.contains("trying the system's PostgreSQL binaries")).count();
+    assert_eq!(falling, 1, "{said}");
+    assert_eq!(evidence(&output).1["postgres"]["provider"], "system");
+}
+
+/// `cargo xtask db`, once it says how to reach what it started.
+struct Db {
+    process: Child,
+    address: String,
+    folder: PathBuf,
+}
+
+impl Db {
+    fn start() -> Self {
+        let mut process = xtask(&["db"]).stdout(Stdio::piped()).spawn().unwrap();
+        let lines = BufReader::new(process.stdout.take().unwrap()).lines().map(Result::unwrap);
+        let (mut address, mut folder) = (String::new(), None);
+        for line in lines {
+            if let Some((_, rest)) = line.split_once(" on ")
+                && line.starts_with("PostgreSQL")
+            {
+                address = rest.split(';').next().unwrap().to_owned();
+            }
+            if let Some((_, rest)) = line.split_once("TARE_TESTBED=") {
+                folder = Path::new(rest.split(' ').next().unwrap()).parent().map(Path::to_owned);
+                break;
+            }
+        }
+        Self { process, address, folder: folder.unwrap() }
+    }
+
+    fn is_there(&self) -> bool {
+        TcpStream::connect(&self.address).is_ok()
+    }
+}
+
+#[test]
+fn nothing_is_left_behind_however_it_ends() {
+    for signal in ["KILL", "TERM", "INT"] {
+        let mut db = Db::start();
+        assert!(db.is_there() && db.folder.join("testbed.json").exists());
+        assert!(Command::new("kill").args(["-s", signal, &db.process.id().to_string()]).status().unwrap().success());
+        let status = db.process.wait().unwrap();
+        assert_eq!(status.code(), if signal == "KILL" { None } else { Some(0) });
+        eventually("PostgreSQL is still there", || !db.is_there());
+        eventually("the folder is still there", || !db.folder.exists());
+    }
+}
+
+#[test]
+fn an_interrupted_run_keeps_what_it_has_and_exits_with_2() {
+    let output = folder();
+    let arguments = ["stress", "--strategy", "before", "-n", "1000000", "--output", text(output.path())];
+    let mut process = xtask(&arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut said = BufReader::new(process.stderr.take().unwrap()).lines().map(Result::unwrap);
+    assert!(said.any(|line| line.starts_with("stress before:")), "the pass has not begun");
+    assert!(Command::new("kill").args(["-s", "INT", &process.id().to_string()]).status().unwrap().success());
+    let rest: Vec<_> = said.collect();
+    let Output { status, stdout, .. } = process.wait_with_output().unwrap();
+    assert_eq!(status.code(), Some(2), "{rest:?}");
+    assert!(String::from_utf8(stdout).unwrap().contains("Interrupted"));
+    let (_, evidence) = evidence(&output);
+    assert_eq!((&evidence["run"]["interrupted"], evidence["checks"].as_array().unwrap().len()), (&true.into(), 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_somebodys_own_server_all_that_was_made_is_dropped() {
+    let server = Server::start(None, &|line| eprintln!("{line}")).await.unwrap();
+    let admin = server.admin("postgres").await.unwrap();
+    admin.batch_execute("create role somebody login createdb createrole password 'secret'").await.unwrap();
+    admin.batch_execute("create database somebody owner somebody").await.unwrap();
+    let names = "select coalesce(string_agg(name, ' ' order by name), '') from \
+                 (select datname::text as name from pg_database union all select rolname::text from pg_roles) as all_names";
+    let there = async || admin.query_one(names, &[]).await.unwrap().get::<_, String>(0);
+    let before = there().await;
+
+    let (host, port) = server.address();
+    let root = server.root_certificate().unwrap().display();
+    let url = format!("postgres://somebody:secret@{host}:{port}/somebody?sslmode=require&sslrootcert={root}");
+    let output = folder();
+    let mut stress = xtask(&["stress", "-n", "20", "-c", "2", "--warmup", "0", "--output", text(output.path())]);
+    stress.env("DATABASE_URL", &url);
+    let Ended { code, shown, said } = tokio::task::spawn_blocking(|| run(stress)).await.unwrap();
+    assert_eq!(code, Some(0), "{shown}\n{said}");
+    assert_eq!(evidence(&output).1["postgres"]["provider"], "url");
+    let kept = fs::read_to_string(evidence(&output).0.join("evidence.json")).unwrap();
+    assert!(![&shown, &said, &kept].iter().any(|text| text.contains("secret")), "no password is shown or kept");
+    assert_eq!(there().await, before);
+}
