@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, bail};
 use tare_evidence::Bench;
-use tare_testbed::{HANDOVER, PrivateFolder, Size};
+use tare_testbed::{HANDOVER, PrivateFolder};
 use tokio::fs::File;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::Command;
@@ -92,7 +92,7 @@ pub async fn run(options: cli::Bench, stop: CancellationToken) -> Result<Ending>
     let mut session = Session::begin(command, settings.quick, &options.judged, &plan, stop)?;
     let measured = async {
         let progress = session.progress.clone();
-        let testbed = session.testbed(options.postgres, Size::DEFAULT).await?;
+        let testbed = session.testbed(options.postgres).await?;
         let built = session.step(BUILD, build::build(&progress, true)).await?;
         let folder = PrivateFolder::new()?;
         let handover = folder.path().join("testbed.json");

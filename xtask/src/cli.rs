@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tare_gateway::Strategy;
-use tare_testbed::Provider;
+use tare_testbed::{Provider, Size};
 
 /// Finds out which component of a multi-tenant API is slow, what each fix is worth, and keeps it from coming back.
 ///
@@ -41,6 +41,17 @@ pub struct Postgres {
     /// Where PostgreSQL comes from: `url` (DATABASE_URL), `container` or `system`; the first of these that works when left out.
     #[arg(long = "postgres", value_name = "PROVIDER")]
     pub provider: Option<Provider>,
+
+    /// Parts in the fixture, over 5 tenants. With few of them an index does not matter.
+    #[arg(long, value_name = "NUMBER", default_value_t = 100_000, value_parser = parts)]
+    parts: usize,
+}
+
+impl Postgres {
+    /// How much to put into it.
+    pub const fn size(&self) -> Size {
+        Size::with_parts(self.parts)
+    }
 }
 
 /// What a run is held to.
@@ -261,6 +272,13 @@ pub struct Db {
 fn seconds(given: &str) -> Result<Duration, String> {
     let seconds: f64 = given.parse().map_err(|_| "not a number of seconds".to_owned())?;
     Duration::try_from_secs_f64(seconds).ok().filter(|time| !time.is_zero()).ok_or("must be more than 0".into())
+}
+
+fn parts(given: &str) -> Result<usize, String> {
+    match given.parse() {
+        Ok(parts @ 100..=10_000_000) => Ok(parts),
+        _ => Err("must be a whole number from 100 to 10000000".into()),
+    }
 }
 
 fn concurrency(given: &str) -> Result<usize, String> {

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::time::Duration;
 
 use anyhow::Result;
-use tare_testbed::{HANDOVER, Login, PrivateFolder, Size, Testbed};
+use tare_testbed::{HANDOVER, Login, PrivateFolder, Testbed};
 use tokio_util::sync::CancellationToken;
 
 use crate::Ending;
@@ -19,7 +19,7 @@ pub async fn run(options: Db, stop: CancellationToken) -> Result<Ending> {
     progress.begin(POSTGRES);
     let say = |line: &str| progress.say(line);
     let started = tokio::select! {
-        started = Testbed::find_or_start(options.postgres.provider, Size::DEFAULT, &say) => Some(started),
+        started = Testbed::find_or_start(options.postgres.provider, options.postgres.size(), &say) => Some(started),
         () = stop.cancelled() => None,
     };
     progress.end();

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use tare_gateway::Strategy;
-use tare_testbed::{PrivateFolder, Size, Testbed};
+use tare_testbed::{PrivateFolder, Testbed};
 use tokio_util::sync::CancellationToken;
 
 use crate::bench::{self, Settings};
@@ -92,7 +92,7 @@ pub async fn run(options: Perf, stop: CancellationToken) -> Result<Ending> {
 
 async fn measure(session: &mut Session, plan: &Plan, options: &Perf) -> Result<()> {
     let progress = session.progress.clone();
-    let testbed = session.testbed(options.postgres, Size::DEFAULT).await?;
+    let testbed = session.testbed(options.postgres).await?;
     let built = session.step(BUILD, build::build(&progress, !plan.benches.is_empty())).await?;
     if !plan.benches.is_empty() {
         let folder = PrivateFolder::new()?;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use tare_gateway::Strategy;
 use tare_profile::{Query, Subject};
-use tare_testbed::{Fixture, Size, Template};
+use tare_testbed::{Fixture, Template};
 use tokio_util::sync::CancellationToken;
 
 use crate::Ending;
@@ -45,7 +45,7 @@ pub async fn run(options: cli::Profile, stop: CancellationToken) -> Result<Endin
             let mut session = Session::begin(&command, false, &judged, &plan, stop)?;
             let measured = async {
                 let progress = session.progress.clone();
-                let testbed = session.testbed(postgres, Size::DEFAULT).await?;
+                let testbed = session.testbed(postgres).await?;
                 let built = session.step(BUILD, build::build(&progress, false)).await?;
                 let service = Service::start(&built.server, &testbed.fixture, subject.strategy, ANY_PORT).await?;
                 action(&mut session, &testbed.fixture, &service, &subject.action, subject.strategy, samples).await?;

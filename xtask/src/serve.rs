@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use tare_testbed::{PrivateFolder, Size, Template, Testbed};
+use tare_testbed::{PrivateFolder, Template, Testbed};
 use tokio_util::sync::CancellationToken;
 
 use crate::Ending;
@@ -25,7 +25,7 @@ pub async fn run(options: Serve, stop: CancellationToken) -> Result<Ending> {
     let started = async {
         progress.begin(POSTGRES);
         let say = |line: &str| progress.say(line);
-        let testbed = Testbed::find_or_start(options.postgres.provider, Size::DEFAULT, &say).await?;
+        let testbed = Testbed::find_or_start(options.postgres.provider, options.postgres.size(), &say).await?;
         progress.begin(BUILD);
         let built = build::build(&progress, false).await?;
         let service = Service::start(&built.server, &testbed.fixture, options.strategy, options.address).await?;

@@ -101,12 +101,12 @@ impl Session {
     }
 
     /// The step that finds or starts PostgreSQL and puts the fixture in it.
-    pub async fn testbed(&mut self, asked: Asked, size: Size) -> Result<Testbed> {
+    pub async fn testbed(&mut self, asked: Asked) -> Result<Testbed> {
         let progress = self.progress.clone();
         let testbed = self
             .step(POSTGRES, async {
                 let say = |line: &str| progress.say(line);
-                Ok(Testbed::find_or_start(asked.provider, size, &say).await?)
+                Ok(Testbed::find_or_start(asked.provider, asked.size(), &say).await?)
             })
             .await?;
         let postgres = describe(&testbed.fixture);

@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use tare_evidence::Pass;
 use tare_gateway::Strategy;
 use tare_stress::{Extent, Load};
-use tare_testbed::{Fixture, Size};
+use tare_testbed::Fixture;
 use tokio_util::sync::CancellationToken;
 
 use crate::Ending;
@@ -55,7 +55,7 @@ pub async fn run(options: cli::Stress, stop: CancellationToken) -> Result<Ending
             let mut session = Session::begin(&command, false, &judged, &plan, stop)?;
             let measured = async {
                 let progress = session.progress.clone();
-                let testbed = session.testbed(postgres, Size::DEFAULT).await?;
+                let testbed = session.testbed(postgres).await?;
                 let built = session.step(BUILD, build::build(&progress, false)).await?;
                 let service = Service::start(&built.server, &testbed.fixture, subject.strategy, ANY_PORT).await?;
                 let audited = testbed.fixture.audit_rows().await?;

@@ -1,7 +1,7 @@
 //! The commands as processes: what they exit with, what they say, and what they leave behind.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -82,8 +82,18 @@ fn perf_exits_with_1_and_names_what_was_missed() {
         "[targets.before]\nserver_errors = 0\n[targets.after]\nsuccess_rate = 0.99\np95_ms = 0.000001\n\
          [[budgets]]\nid = 'stress/after'\nagainst = 'stress/before'\nat_most = 0.000001\n",
     );
-    let perf =
-        xtask(&["perf", "--quick", "--only", "stress", "--config", text(&config), "--output", text(output.path())]);
+    let perf = xtask(&[
+        "perf",
+        "--quick",
+        "--only",
+        "stress",
+        "--parts",
+        "1000",
+        "--config",
+        text(&config),
+        "--output",
+        text(output.path()),
+    ]);
     let Ended { code, shown, said } = run(perf);
     assert_eq!(code, Some(1), "{shown}\n{said}");
     let verdict = shown.lines().last().unwrap();
@@ -179,13 +189,14 @@ fn evidence_that_cannot_be_written_is_told_before_measuring() {
 fn a_port_that_is_taken_is_named() {
     let taken = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    refused(xtask(&["serve", "--address", &address]), &[&address, "choose another with --address"]);
+    refused(xtask(&["serve", "--parts", "1000", "--address", &address]), &[&address, "choose another with --address"]);
 }
 
 #[test]
 fn an_image_that_cannot_be_had_is_no_end() {
     let output = folder();
-    let mut stress = xtask(&["stress", "-n", "20", "-c", "2", "--warmup", "0", "--output", text(output.path())]);
+    let mut stress =
+        xtask(&["stress", "-n", "20", "-c", "2", "--warmup", "0", "--parts", "1000", "--output", text(output.path())]);
     stress.env("POSTGRES_IMAGE", "tare.invalid/none:0").env_remove("DATABASE_URL");
     let Ended { code, shown, said } = run(stress);
     assert_eq!(code, Some(0), "{shown}\n{said}");
@@ -194,17 +205,33 @@ fn an_image_that_cannot_be_had_is_no_end() {
     assert_eq!(evidence(&output).1["postgres"]["provider"], "system");
 }
 
+/// A command under way; ends with the test, however that ends.
+struct Running(Child);
+
+impl Running {
+    fn signal(&self, name: &str) {
+        assert!(Command::new("kill").args(["-s", name, &self.0.id().to_string()]).status().unwrap().success());
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// `cargo xtask db`, once it says how to reach what it started.
 struct Db {
-    process: Child,
+    process: Running,
     address: String,
     folder: PathBuf,
 }
 
 impl Db {
     fn start() -> Self {
-        let mut process = xtask(&["db"]).stdout(Stdio::piped()).spawn().unwrap();
-        let lines = BufReader::new(process.stdout.take().unwrap()).lines().map(Result::unwrap);
+        let mut process = Running(xtask(&["db", "--parts", "1000"]).stdout(Stdio::piped()).spawn().unwrap());
+        let lines = BufReader::new(process.0.stdout.take().unwrap()).lines().map(Result::unwrap);
         let (mut address, mut folder) = (String::new(), None);
         for line in lines {
             if let Some((_, rest)) = line.split_once(" on ")
@@ -230,8 +257,8 @@ fn nothing_is_left_behind_however_it_ends() {
     for signal in ["KILL", "TERM", "INT"] {
         let mut db = Db::start();
         assert!(db.is_there() && db.folder.join("testbed.json").exists());
-        assert!(Command::new("kill").args(["-s", signal, &db.process.id().to_string()]).status().unwrap().success());
-        let status = db.process.wait().unwrap();
+        db.process.signal(signal);
+        let status = db.process.0.wait().unwrap();
         assert_eq!(status.code(), if signal == "KILL" { None } else { Some(0) });
         eventually("PostgreSQL is still there", || !db.is_there());
         eventually("the folder is still there", || !db.folder.exists());
@@ -241,15 +268,17 @@ fn nothing_is_left_behind_however_it_ends() {
 #[test]
 fn an_interrupted_run_keeps_what_it_has_and_exits_with_2() {
     let output = folder();
-    let arguments = ["stress", "--strategy", "before", "-n", "1000000", "--output", text(output.path())];
-    let mut process = xtask(&arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let mut said = BufReader::new(process.stderr.take().unwrap()).lines().map(Result::unwrap);
+    let arguments =
+        ["stress", "--strategy", "before", "-n", "1000000", "--parts", "1000", "--output", text(output.path())];
+    let mut process = Running(xtask(&arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap());
+    let mut said = BufReader::new(process.0.stderr.take().unwrap()).lines().map(Result::unwrap);
     assert!(said.any(|line| line.starts_with("stress before:")), "the pass has not begun");
-    assert!(Command::new("kill").args(["-s", "INT", &process.id().to_string()]).status().unwrap().success());
+    process.signal("INT");
     let rest: Vec<_> = said.collect();
-    let Output { status, stdout, .. } = process.wait_with_output().unwrap();
-    assert_eq!(status.code(), Some(2), "{rest:?}");
-    assert!(String::from_utf8(stdout).unwrap().contains("Interrupted"));
+    let mut shown = String::new();
+    process.0.stdout.take().unwrap().read_to_string(&mut shown).unwrap();
+    assert_eq!(process.0.wait().unwrap().code(), Some(2), "{rest:?}");
+    assert!(shown.contains("Interrupted"), "{shown}");
     let (_, evidence) = evidence(&output);
     assert_eq!((&evidence["run"]["interrupted"], evidence["checks"].as_array().unwrap().len()), (&true.into(), 0));
 }
@@ -269,7 +298,8 @@ async fn on_somebodys_own_server_all_that_was_made_is_dropped() {
     let root = server.root_certificate().unwrap().display();
     let url = format!("postgres://somebody:secret@{host}:{port}/somebody?sslmode=require&sslrootcert={root}");
     let output = folder();
-    let mut stress = xtask(&["stress", "-n", "20", "-c", "2", "--warmup", "0", "--output", text(output.path())]);
+    let mut stress =
+        xtask(&["stress", "-n", "20", "-c", "2", "--warmup", "0", "--parts", "1000", "--output", text(output.path())]);
     stress.env("DATABASE_URL", &url);
     let Ended { code, shown, said } = tokio::task::spawn_blocking(|| run(stress)).await.unwrap();
     assert_eq!(code, Some(0), "{shown}\n{said}");

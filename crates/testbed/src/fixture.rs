@@ -30,6 +30,12 @@ pub struct Size {
 impl Size {
     /// 100,000 parts over 5 tenants: enough for an index to matter.
     pub const DEFAULT: Self = Self { tenants: 5, yachts: 2, parts: 10_000 };
+    /// As [`DEFAULT`](Self::DEFAULT), with so many parts in all, rounded up to as many for each yacht.
+    pub const fn with_parts(parts: usize) -> Self {
+        let Self { tenants, yachts, .. } = Self::DEFAULT;
+        Self { tenants, yachts, parts: parts.div_ceil(tenants * yachts) }
+    }
+
     /// Two tenants with a few parts, for tests.
     pub const SMALL: Self = Self { tenants: 2, yachts: 2, parts: 20 };
 }
