@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::PossibleValue;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tare_gateway::Strategy;
 use tare_testbed::{Provider, Size};
@@ -78,20 +79,43 @@ pub struct Baselines {
     pub baseline: Option<String>,
 }
 
-/// A part of the main job. `benches` is all of auth to request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+/// A part of the main job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
+    /// All benches.
     Benches,
-    Auth,
-    Tenant,
-    Connection,
-    Action,
-    Audit,
-    Response,
-    Request,
+    Bench(BenchName),
     Stress,
     Profile,
     Ceiling,
+}
+
+impl ValueEnum for Part {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[
+            Self::Benches,
+            Self::Bench(BenchName::Auth),
+            Self::Bench(BenchName::Tenant),
+            Self::Bench(BenchName::Connection),
+            Self::Bench(BenchName::Action),
+            Self::Bench(BenchName::Audit),
+            Self::Bench(BenchName::Response),
+            Self::Bench(BenchName::Request),
+            Self::Stress,
+            Self::Profile,
+            Self::Ceiling,
+        ]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(match self {
+            Self::Benches => "benches",
+            Self::Bench(bench) => bench.name(),
+            Self::Stress => "stress",
+            Self::Profile => "profile",
+            Self::Ceiling => "ceiling",
+        }))
+    }
 }
 
 #[derive(Debug, Args)]

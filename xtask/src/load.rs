@@ -7,7 +7,8 @@ use tare_testbed::{Fixture, Template, TenantFixture};
 use crate::cli::Subject;
 use crate::service::Service;
 
-/// Environment variable with the bearer token for a user's own URL.
+/// Environment variable with the bearer token for a user's own URL. The built-in server's secret is new each time, and its
+/// tokens are minted.
 const TOKEN: &str = "TEST_JWT";
 /// Different requests, sent in turn.
 pub const VARIETY: usize = 1_000;
@@ -58,6 +59,13 @@ impl Sending {
         let request = Request::new(token.as_deref(), body).with_context(|| format!("{TOKEN} cannot be sent"))?;
         let (name, promises) = ("url".to_owned(), subject.promises.clone());
         Ok(Self { name, target, requests: vec![request], promises })
+    }
+}
+
+/// Says so when a token was given for nothing.
+pub fn warn_of_unused_token() {
+    if std::env::var_os(TOKEN).is_some() {
+        eprintln!("{TOKEN} is for --url and not used: the built-in server's tokens are minted");
     }
 }
 

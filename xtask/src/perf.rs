@@ -36,16 +36,7 @@ impl Plan {
             only => only.contains(&part) || only.contains(&group),
         };
         let alone = |part: Part| wanted(part, part);
-        let benches = [
-            (Part::Auth, BenchName::Auth),
-            (Part::Tenant, BenchName::Tenant),
-            (Part::Connection, BenchName::Connection),
-            (Part::Action, BenchName::Action),
-            (Part::Audit, BenchName::Audit),
-            (Part::Response, BenchName::Response),
-            (Part::Request, BenchName::Request),
-        ];
-        let benches = benches.into_iter().filter(|(part, _)| wanted(*part, Part::Benches)).map(|(_, bench)| bench);
+        let benches = bench::ALL.into_iter().filter(|bench| wanted(Part::Bench(*bench), Part::Benches));
         let quick = options.quick;
         let amount = Amount {
             requests: if quick { 200 } else { 500 },
@@ -73,11 +64,6 @@ impl Plan {
         steps.extend(self.ceiling.map(|extents| (CEILING.to_owned(), extents.usual())));
         steps
     }
-
-    /// What of the plan the built-in server does under `strategy`.
-    fn needs_service(&self, strategy: Strategy) -> bool {
-        self.stress.is_some() || self.profile.is_some() || (self.ceiling.is_some() && strategy == Strategy::AFTER)
-    }
 }
 
 /// Runs what is planned, keeps its evidence and judges it.
@@ -101,9 +87,7 @@ async fn measure(session: &mut Session, plan: &Plan, options: &Perf) -> Result<(
         bench::run_all(session, &built, &plan.benches, &plan.settings, &handover).await?;
     }
     for strategy in [Strategy::BEFORE, Strategy::AFTER] {
-        if plan.needs_service(strategy) {
-            under(session, plan, &built, &testbed, strategy).await?;
-        }
+        under(session, plan, &built, &testbed, strategy).await?;
     }
     Ok(())
 }
@@ -112,19 +96,17 @@ async fn measure(session: &mut Session, plan: &Plan, options: &Perf) -> Result<(
 async fn under(session: &mut Session, plan: &Plan, built: &Built, testbed: &Testbed, strategy: Strategy) -> Result<()> {
     let fixture = &testbed.fixture;
     if let Some(amount) = plan.stress {
-        let service = Service::start(&built.server, fixture, strategy, ANY_PORT).await?;
-        let audited = fixture.audit_rows().await?;
-        stress::pass(session, fixture, &service, ACTION, strategy, amount).await?;
-        service.stop().await?;
-        stress::expect_audit_rows(session, fixture, audited).await?;
+        stress::pass(session, &built.server, fixture, ACTION, strategy, amount).await?;
+    }
+    let extents = plan.ceiling.filter(|_| strategy == Strategy::AFTER);
+    if plan.profile.is_none() && extents.is_none() {
+        return Ok(());
     }
     let service = Service::start(&built.server, fixture, strategy, ANY_PORT).await?;
     if let Some(samples) = plan.profile {
         profile::action(session, fixture, &service, ACTION, strategy, samples).await?;
     }
-    if let Some(extents) = plan.ceiling
-        && strategy == Strategy::AFTER
-    {
+    if let Some(extents) = extents {
         let (progress, stop) = (session.progress.clone(), session.stop.clone());
         let measured = ceiling::measure(fixture, &service, extents, &progress, &stop);
         session.evidence.ceiling = session.step(CEILING, measured).await?;

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::Ending;
 use crate::build::{self, BUILD};
 use crate::cli;
-use crate::load::{Sending, VARIETY, text_or_file};
+use crate::load::{Sending, VARIETY, text_or_file, warn_of_unused_token};
 use crate::service::Service;
 use crate::session::{POSTGRES, Session};
 use crate::stress::ANY_PORT;
@@ -36,6 +36,8 @@ pub async fn run(options: cli::Profile, stop: CancellationToken) -> Result<Endin
             session.finish(measured)
         }
         None => {
+            warn_of_unused_token();
+            Template::named(&subject.action)?;
             let plan = [
                 (POSTGRES.to_owned(), Duration::from_secs(6)),
                 (BUILD.to_owned(), Duration::from_secs(5)),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 use crate::cli::Report;
-use crate::session::{read_evidence, runs};
+use crate::session::{read_evidence, runs, show};
 use crate::{Ending, workspace};
 
 /// `cargo xtask report`.
@@ -15,10 +15,10 @@ pub fn run(options: &Report) -> Result<Ending> {
         None => latest()?,
     };
     let evidence = read_evidence(&path)?;
-    match options.markdown {
-        true => print!("{}", tare_report::markdown(&evidence)),
-        false => println!("{}", tare_report::terminal(&evidence)),
-    }
+    show(&match options.markdown {
+        true => tare_report::markdown(&evidence),
+        false => tare_report::terminal(&evidence),
+    });
     Ok(Ending::Met)
 }
 

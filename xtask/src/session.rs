@@ -20,6 +20,8 @@ use crate::{machine, workspace};
 
 /// How long a step may take to end in its own way once the run is stopped.
 const GRACE: Duration = Duration::from_secs(1);
+/// Earlier runs that are looked at for how long steps take.
+const EARLIER: usize = 20;
 /// The name of the step that finds PostgreSQL.
 pub const POSTGRES: &str = "PostgreSQL";
 
@@ -144,7 +146,7 @@ impl Session {
         self.save()?;
         let summary = self.folder.join("summary.md");
         write_atomically(&summary, &tare_report::markdown(&self.evidence))?;
-        println!("{}", tare_report::terminal_summary(&self.evidence));
+        show(&tare_report::terminal_summary(&self.evidence));
         eprintln!("evidence: {}", shown(&self.folder.join("evidence.json")));
         eprintln!("summary:  {}", shown(&summary));
         Ok(match missed(&self.evidence.checks).next() {
@@ -153,6 +155,11 @@ impl Session {
             None => Ending::Met,
         })
     }
+}
+
+/// Writes to standard output. Whoever reads it may have read enough (`| head`): that is no failure.
+pub fn show(text: &str) {
+    let _ = writeln!(std::io::stdout(), "{}", text.trim_end());
 }
 
 /// Evidence written earlier, and understood by this version.
@@ -223,12 +230,12 @@ pub fn runs(output: &Path) -> Vec<PathBuf> {
     folders
 }
 
-/// How long steps took the last time the same command ran to its end.
+/// How long steps took in the latest runs of the same command, the latest first.
 fn earlier_steps(output: &Path, command: &str) -> Vec<Step> {
     let evidence =
-        runs(output).into_iter().rev().filter_map(|folder| read_evidence(&folder.join("evidence.json")).ok());
-    let mut complete = evidence.filter(|evidence| evidence.run.command == command && !evidence.checks.is_empty());
-    complete.next().map_or_else(Vec::new, |evidence| evidence.steps)
+        runs(output).into_iter().rev().take(EARLIER).map(|folder| read_evidence(&folder.join("evidence.json")));
+    let complete = evidence.flatten().filter(|evidence| evidence.run.command == command && !evidence.run.interrupted);
+    complete.flat_map(|evidence| evidence.steps).collect()
 }
 
 fn write_atomically(path: &Path, text: &str) -> Result<()> {

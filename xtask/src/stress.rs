@@ -1,19 +1,20 @@
 //! Stress passes.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
 use tare_evidence::Pass;
 use tare_gateway::Strategy;
 use tare_stress::{Extent, Load};
-use tare_testbed::Fixture;
+use tare_testbed::{Fixture, Template};
 use tokio_util::sync::CancellationToken;
 
 use crate::Ending;
 use crate::build::{self, BUILD};
 use crate::cli;
-use crate::load::{Sending, VARIETY};
+use crate::load::{Sending, VARIETY, warn_of_unused_token};
 use crate::progress::Progress;
 use crate::service::Service;
 use crate::session::{POSTGRES, Session};
@@ -45,6 +46,8 @@ pub async fn run(options: cli::Stress, stop: CancellationToken) -> Result<Ending
             session.finish(measured)
         }
         None => {
+            warn_of_unused_token();
+            Template::named(&subject.action)?;
             let name = step(subject.strategy);
             let plan = [
                 (POSTGRES.to_owned(), Duration::from_secs(6)),
@@ -57,11 +60,7 @@ pub async fn run(options: cli::Stress, stop: CancellationToken) -> Result<Ending
                 let progress = session.progress.clone();
                 let testbed = session.testbed(postgres).await?;
                 let built = session.step(BUILD, build::build(&progress, false)).await?;
-                let service = Service::start(&built.server, &testbed.fixture, subject.strategy, ANY_PORT).await?;
-                let audited = testbed.fixture.audit_rows().await?;
-                pass(&mut session, &testbed.fixture, &service, &subject.action, subject.strategy, amount).await?;
-                service.stop().await?;
-                expect_audit_rows(&session, &testbed.fixture, audited).await
+                pass(&mut session, &built.server, &testbed.fixture, &subject.action, subject.strategy, amount).await
             };
             let measured = measured.await;
             session.finish(measured)
@@ -80,21 +79,26 @@ pub fn usual(strategy: Strategy, requests: u64) -> Duration {
     Duration::from_millis(500) + Duration::from_secs(1) * (requests / per_second) as u32
 }
 
-/// One pass on the built-in server, into the evidence.
+/// One pass on a built-in server of its own, into the evidence; and proof that the server did what it was asked.
 pub async fn pass(
     session: &mut Session,
+    program: &Path,
     fixture: &Fixture,
-    service: &Service,
     action: &str,
     strategy: Strategy,
     amount: Amount,
 ) -> Result<()> {
-    let sending = Sending::action(fixture, fixture.tenants(), action, VARIETY, service).await?;
+    let service = Service::start(program, fixture, strategy, ANY_PORT).await?;
+    let audited = fixture.audit_rows().await?;
+    let sending = Sending::action(fixture, fixture.tenants(), action, VARIETY, &service).await?;
     let (progress, stop) = (session.progress.clone(), session.stop.clone());
     let sent = send(sending, Some(strategy.to_string()), amount, &progress, &stop);
     let pass = session.step(&step(strategy), sent).await?;
-    session.evidence.passes.push(pass);
-    session.save()
+    service.stop().await?;
+    let written = fixture.audit_rows().await? - audited;
+    session.evidence.passes.push(pass.clone());
+    session.save()?;
+    expect_audit_rows(&pass, written)
 }
 
 /// Sends the load and counts it.
@@ -120,12 +124,10 @@ async fn send(
     Ok(tare_stress::run(load, stop, |done| progress.at(format!("{done} of {}", amount.requests))).await?)
 }
 
-/// An audited service has one row for each request it answered, or the pass measured something else than it says. `before`
-/// is how many there were; the server has been stopped, and so has written what it had queued.
-pub async fn expect_audit_rows(session: &Session, fixture: &Fixture, before: i64) -> Result<()> {
-    let Some(pass) = session.evidence.passes.last() else { return Ok(()) };
+/// An audited service has one row for each request it answered, or the pass measured something else than it says. The server
+/// has been stopped, and so has written what it had queued.
+fn expect_audit_rows(pass: &Pass, written: i64) -> Result<()> {
     let sent = (pass.requests + pass.warmup) as i64;
-    let written = fixture.audit_rows().await? - before;
     match pass.interrupted || pass.succeeded < pass.requests || written == sent {
         true => Ok(()),
         false => bail!("{sent} requests left {written} audit rows; what the service did is not what it was asked"),

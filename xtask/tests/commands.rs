@@ -125,6 +125,7 @@ fn what_cannot_be_understood_is_refused_before_anything_is_started() {
     refused(xtask(&["perf", "--config", "/nowhere.toml"]), &["/nowhere.toml", "--config names another"]);
     refused(xtask(&["perf", "--baseline", "never saved"]), &["never saved", "--save-baseline"]);
     refused(xtask(&["stress", "--strategy", "turbo"]), &["turbo", "tenant-cache"]);
+    refused(xtask(&["stress", "--action", "sink"]), &["sink", "consume_part"]);
     refused(xtask(&["perf", "--postgres", "oracle"]), &["oracle", "container"]);
     refused(xtask(&["perf", "--only", "lunch"]), &["lunch", "ceiling"]);
     refused(xtask(&["stress", "-n", "0"]), &["0"]);

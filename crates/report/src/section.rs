@@ -99,9 +99,7 @@ fn comparison(evidence: &Evidence) -> Option<Section> {
     Some(Section {
         title: "Published and measured".into(),
         paragraphs: vec![
-            "The published figures were taken against a hosted PostgreSQL some 50 ms away; this run's database is as near \
-             as it is told below. Compare the gains, not the times."
-                .into(),
+            "The published database was some 50 ms away, over TLS. Compare the gains, not the times.".into(),
         ],
         table: table(&header, rows),
         essential: true,

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use testcontainers::bollard::models::PortBinding;
+use testcontainers::bollard::models::{Mount, MountType, PortBinding};
 use testcontainers::core::ContainerPort;
 use testcontainers::runners::AsyncRunner;
 use testcontainers::{GenericImage, ImageExt};
@@ -21,6 +21,9 @@ use super::{Provider, SETTINGS, Started, Tools, password};
 use crate::{Error, Reaper, certificate, server};
 
 const PORT: u16 = 5432;
+/// Where the databases are kept, on a volume.
+const VOLUME: &str = "/tare";
+const DATA: &str = "/tare/data";
 
 /// How long an engine may take to answer, and a registry to say that it has the image.
 const ANSWER: Duration = Duration::from_secs(5);
@@ -77,11 +80,15 @@ pub(super) async fn start(say: &(dyn Fn(&str) + Sync)) -> Result<Started, Error>
         .with_container_name(&name)
         .with_label("tare", "testbed")
         .with_env_var("POSTGRES_PASSWORD", &password)
+        .with_env_var("PGDATA", DATA)
         .with_env_var("POSTGRES_INITDB_ARGS", "--encoding=UTF8 --locale=C --no-sync")
         .with_copy_to("/docker-entrypoint-initdb.d/tls.sh", ENABLE_TLS.as_bytes().to_vec())
         .with_host_config_modifier(|host| {
             let loopback = PortBinding { host_ip: Some("127.0.0.1".into()), host_port: None };
             host.publish_all_ports = Some(false);
+            // A volume without a name, removed with the container: the layers that images are made of are slow to write to.
+            let data = Mount { target: Some(VOLUME.into()), typ: Some(MountType::VOLUME), ..Mount::default() };
+            host.mounts = Some(vec![data]);
             host.port_bindings = Some([(format!("{PORT}/tcp"), Some(vec![loopback]))].into());
         })
         .with_cmd(
