@@ -47,13 +47,17 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Refuses a baseline that was never saved.
-    pub fn check(&self) -> Result<()> {
-        match &self.baselines.baseline {
-            Some(name) if !criterion::has_baseline(&criterion::home(), name) => {
-                bail!("there is no baseline {name:?} to compare with; save one first with --save-baseline {name}")
+    /// Refuses a baseline that was not saved of all `benches`.
+    pub fn check(&self, benches: &[BenchName]) -> Result<()> {
+        let Some(name) = &self.baselines.baseline else { return Ok(()) };
+        match benches.iter().find(|bench| !criterion::has_baseline(&criterion::home(), bench.name(), name)) {
+            Some(bench) => {
+                let bench = bench.name();
+                bail!(
+                    "there is no baseline {name:?} of {bench} to compare with; save one first with --save-baseline {name}"
+                )
             }
-            _ => Ok(()),
+            None => Ok(()),
         }
     }
 
@@ -84,8 +88,8 @@ fn step(bench: BenchName) -> String {
 /// `cargo xtask bench`.
 pub async fn run(options: cli::Bench, stop: CancellationToken) -> Result<Ending> {
     let settings = Settings { quick: options.quick, baselines: options.baselines };
-    settings.check()?;
     let benches = if options.benches.is_empty() { ALL.to_vec() } else { options.benches };
+    settings.check(&benches)?;
     let mut plan = vec![(POSTGRES.to_owned(), Duration::from_secs(6)), (BUILD.to_owned(), Duration::from_secs(5))];
     plan.extend(settings.plan(&benches));
     let command = if settings.quick { "bench --quick" } else { "bench" };
@@ -156,7 +160,7 @@ async fn run_one(
             line = remarks.next_line(), if remarks_open => {
                 let line = line?;
                 remarks_open = line.is_some();
-                last_remark = line.clone().filter(|line| !line.trim().is_empty()).unwrap_or(last_remark);
+                last_remark = line.clone().filter(|line| !line.trim().is_empty() && !line.starts_with("note: ")).unwrap_or(last_remark);
                 line
             }
         };

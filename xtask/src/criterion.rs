@@ -51,9 +51,9 @@ pub fn home() -> PathBuf {
     workspace::root().join("target/criterion")
 }
 
-/// Whether anything was kept under `baseline`.
-pub fn has_baseline(home: &Path, baseline: &str) -> bool {
-    benches(home).any(|bench| bench.join(baseline).join("estimates.json").is_file())
+/// Whether anything of the bench executable `group` was kept under `baseline`.
+pub fn has_baseline(home: &Path, group: &str, baseline: &str) -> bool {
+    folders(&home.join(group)).any(|bench| bench.join(baseline).join("estimates.json").is_file())
 }
 
 /// What was measured since `since`, in the order it was measured.
@@ -71,8 +71,11 @@ pub fn measured(home: &Path, since: SystemTime) -> Result<Vec<Bench>> {
 
 /// The folders `home/group/bench`.
 fn benches(home: &Path) -> impl Iterator<Item = PathBuf> {
-    let folders = |path: &Path| fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
-    folders(home).flat_map(move |group| folders(&group).collect::<Vec<_>>())
+    folders(home).flat_map(|group| folders(&group).collect::<Vec<_>>())
+}
+
+fn folders(path: &Path) -> impl Iterator<Item = PathBuf> {
+    fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path())
 }
 
 fn read(new: &Path) -> Result<Bench> {
@@ -120,6 +123,7 @@ mod tests {
         assert_eq!(all.len(), 1, "a baseline is no measurement");
         assert_eq!((&*all[0].id, all[0].median_ns.estimate, all[0].samples), ("auth/hs256", 4.0, 2));
         assert!(measured_since(SystemTime::now() + std::time::Duration::from_secs(60)).is_empty());
-        assert!(has_baseline(home.path(), "main") && !has_baseline(home.path(), "other"));
+        let has = |group, name| has_baseline(home.path(), group, name);
+        assert!(has("auth", "main") && !has("auth", "other") && !has("tenant", "main"));
     }
 }

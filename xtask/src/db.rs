@@ -11,7 +11,7 @@ use crate::Ending;
 use crate::cli::Db;
 use crate::progress::{Planned, Progress};
 use crate::serve::private_file;
-use crate::session::POSTGRES;
+use crate::session::{POSTGRES, show};
 
 /// `cargo xtask db`.
 pub async fn run(options: Db, stop: CancellationToken) -> Result<Ending> {
@@ -34,9 +34,12 @@ pub async fn run(options: Db, stop: CancellationToken) -> Result<Ending> {
 
     let server = testbed.fixture.server();
     let (host, port) = server.address();
-    println!("PostgreSQL {} ({}) on {host}:{port}; Ctrl-C ends it.\n", server.version(), server.provider());
-    println!("  look around:     PGSERVICEFILE={} psql service=tenant-0   (or service=control)", services.display());
-    println!("  run benches on it: {HANDOVER}={} cargo bench", handover.display());
+    show(&format!("PostgreSQL {} ({}) on {host}:{port}; Ctrl-C ends it.\n\n", server.version(), server.provider()));
+    show(&format!(
+        "  look around:     PGSERVICEFILE={} psql service=tenant-0   (or service=control)",
+        services.display()
+    ));
+    show(&format!("  run benches on it: {HANDOVER}={} cargo bench", handover.display()));
     stop.cancelled().await;
     Ok(Ending::Met)
 }

@@ -69,7 +69,7 @@ impl Plan {
 /// Runs what is planned, keeps its evidence and judges it.
 pub async fn run(options: Perf, stop: CancellationToken) -> Result<Ending> {
     let plan = Plan::of(&options);
-    plan.settings.check()?;
+    plan.settings.check(&plan.benches)?;
     let command = if options.quick { "perf --quick" } else { "perf" };
     let mut session = Session::begin(command, options.quick, &options.judged, &plan.steps(), stop)?;
     let measured = measure(&mut session, &plan, &options).await;

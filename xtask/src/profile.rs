@@ -80,7 +80,8 @@ pub async fn action(
     samples: usize,
 ) -> Result<()> {
     let sending = Sending::action(fixture, fixture.tenants(), action, VARIETY, service).await?;
-    let client = fixture.server().admin(&fixture.tenants()[0].login.database).await?;
+    // As the tenant, for whom row-level security holds.
+    let client = fixture.server().client(&fixture.tenants()[0].login).await?;
     let query = Query { client, sql: query(fixture, action)? };
     measure(session, &step(strategy), sending, Some(strategy), Some(query), samples).await
 }
@@ -105,9 +106,16 @@ async fn measure(
     query: Option<Query>,
     samples: usize,
 ) -> Result<()> {
-    let Sending { name, target, requests, .. } = sending;
-    let subject =
-        Subject { name, strategy: strategy.map(|strategy| strategy.to_string()), target, requests, query, samples };
+    let Sending { name, target, requests, promises } = sending;
+    let subject = Subject {
+        name,
+        strategy: strategy.map(|strategy| strategy.to_string()),
+        target,
+        requests,
+        promises,
+        query,
+        samples,
+    };
     let (progress, stop) = (session.progress.clone(), session.stop.clone());
     let profile = session
         .step(step, async {

@@ -15,7 +15,7 @@ use crate::build::{self, BUILD};
 use crate::cli::Serve;
 use crate::progress::{Planned, Progress};
 use crate::service::Service;
-use crate::session::POSTGRES;
+use crate::session::{POSTGRES, show};
 
 /// `cargo xtask serve`.
 pub async fn run(options: Serve, stop: CancellationToken) -> Result<Ending> {
@@ -44,8 +44,8 @@ pub async fn run(options: Serve, stop: CancellationToken) -> Result<Ending> {
     let request =
         Template::named("view_part_details")?.requests(&testbed.fixture, testbed.fixture.tenants(), 1).remove(0);
     write!(private_file(&header)?, "Authorization: Bearer {}", request.token)?;
-    println!("serving {} on {}; Ctrl-C ends it. Try:\n", options.strategy, service.url());
-    println!("  curl -i -H @{} -d '{}' {}\n", header.display(), request.body, service.url());
+    show(&format!("serving {} on {}; Ctrl-C ends it. Try:\n\n", options.strategy, service.url()));
+    show(&format!("  curl -i -H @{} -d '{}' {}\n\n", header.display(), request.body, service.url()));
     stop.cancelled().await;
     let said = service.stop().await?;
     eprint!("{said}");

@@ -159,7 +159,7 @@ impl Session {
 
 /// Writes to standard output. Whoever reads it may have read enough (`| head`): that is no failure.
 pub fn show(text: &str) {
-    let _ = writeln!(std::io::stdout(), "{}", text.trim_end());
+    let _ = writeln!(std::io::stdout(), "{}", text.strip_suffix('\n').unwrap_or(text));
 }
 
 /// Evidence written earlier, and understood by this version.

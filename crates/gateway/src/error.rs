@@ -39,7 +39,7 @@ pub enum Error {
         source: tokio_postgres::Error,
     },
     /// A failure shared by several requests that waited for the same tenant lookup.
-    #[error("{0}")]
+    #[error(transparent)]
     Shared(std::sync::Arc<Error>),
     /// The gateway is shutting down.
     #[error("the service is stopping")]

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use tare_evidence::{Profile, median, server_timing};
-use tare_stress::{Connection, Request, TIMEOUT, Target};
+use tare_stress::{Connection, Request, TIMEOUT, Target, broken_promise};
 use tokio_postgres::{Client, Statement};
 use tokio_util::sync::CancellationToken;
 
@@ -24,6 +24,8 @@ pub struct Subject {
     pub target: Target,
     /// Sent in turn.
     pub requests: Vec<Request>,
+    /// JSON pointers to what the body of a success holds.
+    pub promises: Vec<String>,
     /// The action's query, to be run beside each request.
     pub query: Option<Query>,
     /// Rounds counted, at least one.
@@ -79,7 +81,7 @@ pub async fn profile(subject: &Subject, stop: &CancellationToken, progress: impl
             return Err(Error::Interrupted);
         }
         let request = &subject.requests[round % subject.requests.len()];
-        let sample = send(&mut connection, request).await.map_err(|reason| {
+        let sample = send(&mut connection, request, &subject.promises).await.map_err(|reason| {
             let url = subject.target.url().to_owned();
             Error::Request { url, reason }
         })?;
@@ -96,7 +98,7 @@ pub async fn profile(subject: &Subject, stop: &CancellationToken, progress: impl
     Ok(summarise(subject, &samples, queries))
 }
 
-async fn send(connection: &mut Connection, request: &Request) -> Result<Sample, String> {
+async fn send(connection: &mut Connection, request: &Request, promises: &[String]) -> Result<Sample, String> {
     let start = Instant::now();
     let answer = tokio::time::timeout(TIMEOUT, connection.send(request)).await;
     let taken = start.elapsed();
@@ -105,6 +107,9 @@ async fn send(connection: &mut Connection, request: &Request) -> Result<Sample, 
         .map_err(|reason| format!("does not answer: {reason}"))?;
     if answer.status != 200 {
         return Err(format!("answered {}: {}", answer.status, String::from_utf8_lossy(&answer.body)));
+    }
+    if let Some(broken) = broken_promise(&answer.body, promises) {
+        return Err(format!("answered 200, but {broken}"));
     }
     let told = answer.headers.get_all("server-timing").iter().filter_map(|value| value.to_str().ok());
     let mut components: Vec<_> = told.flat_map(server_timing).map(|(name, time)| (name.to_owned(), time)).collect();

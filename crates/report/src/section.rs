@@ -72,7 +72,7 @@ fn verdict(evidence: &Evidence) -> Option<Section> {
 }
 
 /// When, on what, against what.
-fn setting(evidence: &Evidence) -> String {
+pub(crate) fn setting(evidence: &Evidence) -> String {
     let run = &evidence.run;
     let commit = run.commit.as_deref().map_or_else(String::new, |commit| {
         format!(" · commit {}{}", &commit[..commit.len().min(9)], if run.dirty { " with changes" } else { "" })

@@ -4,7 +4,7 @@ use comfy_table::presets::UTF8_BORDERS_ONLY;
 use comfy_table::{CellAlignment, ContentArrangement};
 use tare_evidence::Evidence;
 
-use crate::section::{Section, Table, sections, verdict_sentence};
+use crate::section::{Section, Table, sections, setting, verdict_sentence};
 
 /// All of `evidence`, the verdict last, where a terminal shows it.
 pub fn terminal(evidence: &Evidence) -> String {
@@ -23,7 +23,8 @@ fn render<'a>(evidence: &Evidence, sections: impl Iterator<Item = &'a Section>) 
         blocks.extend(section.paragraphs.iter().map(|paragraph| printable(paragraph)));
         blocks.join("\n")
     });
-    let mut text: Vec<_> = shown.collect();
+    let mut text = vec![setting(evidence)];
+    text.extend(shown);
     text.push(verdict_sentence(evidence));
     text.join("\n\n")
 }

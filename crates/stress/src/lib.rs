@@ -13,6 +13,7 @@ mod target;
 pub use connection::{Answer, Connection, NoAnswer};
 pub use load::{Extent, Load, run};
 pub use request::Request;
+pub use tally::broken_promise;
 pub use target::Target;
 
 use std::time::Duration;

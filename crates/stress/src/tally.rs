@@ -142,7 +142,8 @@ fn failure(outcome: &Outcome, promises: &[String]) -> Option<(&'static str, Stri
     }
 }
 
-fn broken_promise(body: &[u8], promises: &[String]) -> Option<String> {
+/// Why `body` is not the success it should be: it is not JSON, or nothing is where one of the JSON pointers `promises` points.
+pub fn broken_promise(body: &[u8], promises: &[String]) -> Option<String> {
     let Ok(json) = serde_json::from_slice::<Value>(body) else {
         return Some(format!("not JSON: {}", excerpt(body)));
     };

@@ -67,7 +67,7 @@ impl Testbed {
             user: admin.get_user().unwrap_or_default().into(),
             password: String::from_utf8_lossy(admin.get_password().unwrap_or_default()).into_owned(),
             database: server.maintenance_database().into(),
-            tls: admin.get_ssl_mode() != SslMode::Disable,
+            tls: server.has_tls(),
             root: server.root_certificate().map(Path::to_owned),
             tools: server.started.tools.clone(),
             server_prefix: server.prefix.clone(),

@@ -11,7 +11,7 @@ use tokio_postgres::{Client, Config};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::provider::{self, Provider, Started, Tools};
-use crate::{Error, Fixture, fixture};
+use crate::{Error, Fixture, Login, fixture};
 
 /// How long a server that was just started may take to answer.
 const READY: Duration = Duration::from_secs(60);
@@ -120,6 +120,11 @@ impl Server {
     /// A connection to `database` as one who may do everything; for setting up and for counting afterwards.
     pub async fn admin(&self, database: &str) -> Result<Client, Error> {
         connect(self.started.admin.clone().dbname(database), &self.tls).await
+    }
+
+    /// A connection to the database of `login`, as that login.
+    pub async fn client(&self, login: &Login) -> Result<Client, Error> {
+        connect(&login.config(self), &self.tls).await
     }
 
     /// How many connections there are to the databases of `fixture`, those of `admin` not counted.

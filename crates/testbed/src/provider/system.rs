@@ -71,7 +71,7 @@ pub(super) async fn start() -> Result<Started, Error> {
                     _owned: Some(Box::new(cluster)),
                 });
             }
-            Err(_) if attempts > 0 && cluster.log().contains("Address already in use") => {}
+            Err(_) if attempts > 0 && cluster.has_logged("Address already in use") => {}
             Err(error) => return Err(Error::System(format!("{error}; postgres said: {}", cluster.log()))),
         }
     }
@@ -148,6 +148,10 @@ impl Cluster {
 
     fn has_ended(&mut self) -> bool {
         self.postgres.as_mut().is_none_or(|postgres| !matches!(postgres.try_wait(), Ok(None)))
+    }
+
+    fn has_logged(&self, text: &str) -> bool {
+        fs::read_to_string(self.folder.join("log")).is_ok_and(|log| log.contains(text))
     }
 
     fn log(&self) -> String {
