@@ -19,6 +19,8 @@ use crate::{Ending, profile};
 /// The published action and load.
 const ACTION: &str = "view_part_details";
 const CONCURRENCY: usize = 10;
+/// Requests after which pools no longer grow.
+const POOLS_WARM: u64 = 2_000;
 
 /// What is to be done.
 struct Plan {
@@ -38,12 +40,7 @@ impl Plan {
         let alone = |part: Part| wanted(part, part);
         let benches = bench::ALL.into_iter().filter(|bench| wanted(Part::Bench(*bench), Part::Benches));
         let quick = options.quick;
-        let amount = Amount {
-            requests: if quick { 200 } else { 500 },
-            concurrency: CONCURRENCY,
-            warmup: 50,
-            timeout: tare_stress::TIMEOUT,
-        };
+        let amount = Amount { requests: 500, concurrency: CONCURRENCY, warmup: 50, timeout: tare_stress::TIMEOUT };
         Self {
             benches: benches.collect(),
             stress: alone(Part::Stress).then_some(amount),
@@ -96,6 +93,9 @@ async fn measure(session: &mut Session, plan: &Plan, options: &Perf) -> Result<(
 async fn under(session: &mut Session, plan: &Plan, built: &Built, testbed: &Testbed, strategy: Strategy) -> Result<()> {
     let fixture = &testbed.fixture;
     if let Some(amount) = plan.stress {
+        // Until every tenant's pool has its connections, a pass measures opening them.
+        let warmup = if strategy == Strategy::BEFORE { amount.warmup } else { POOLS_WARM };
+        let amount = Amount { warmup, ..amount };
         stress::pass(session, &built.server, fixture, ACTION, strategy, amount).await?;
     }
     let extents = plan.ceiling.filter(|_| strategy == Strategy::AFTER);

@@ -107,7 +107,7 @@ fn perf_exits_with_1_and_names_what_was_missed() {
     let passes = evidence["passes"].as_array().unwrap();
     let told: Vec<_> =
         passes.iter().map(|pass| (pass["strategy"].as_str().unwrap(), pass["succeeded"].as_u64().unwrap())).collect();
-    assert_eq!(told, [("before", 200), ("after", 200)]);
+    assert_eq!(told, [("before", 500), ("after", 500)]);
     assert!(evidence["comparison"].as_array().unwrap().iter().any(|row| row["what"] == "stress P95"));
     let markdown = run(xtask(&["report", "--markdown", text(&run_folder)]));
     assert_eq!(markdown.shown, fs::read_to_string(run_folder.join("summary.md")).unwrap());
