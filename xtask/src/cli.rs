@@ -120,7 +120,7 @@ impl ValueEnum for Part {
 
 #[derive(Debug, Args)]
 pub struct Perf {
-    /// Fewer samples and requests: under two minutes once built instead of under ten.
+    /// Fewer samples and shorter rounds: under two minutes once built.
     #[arg(long)]
     pub quick: bool,
 
