@@ -3,8 +3,10 @@
 use std::net::IpAddr;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, KeyUsagePurpose};
+use serde::{Deserialize, Serialize};
 
 /// A server's certificate and key, and the authority that signed it; all PEM. The authority's key is not kept.
+#[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct Certificate {
     pub(crate) root: String,
     pub(crate) server: String,

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use tokio_postgres::Config;
 use tokio_postgres::config::SslMode;
 
+use crate::certificate::Certificate;
 use crate::fixture::Rows;
 use crate::provider::{Started, Tools};
 use crate::{Error, Fixture, Provider, Server, Size};
@@ -33,6 +34,7 @@ struct Handover {
     database: String,
     tls: bool,
     root: Option<PathBuf>,
+    certificate: Option<Certificate>,
     tools: Tools,
     server_prefix: String,
     fixture_prefix: String,
@@ -55,7 +57,8 @@ impl Testbed {
         }
     }
 
-    /// Describes this testbed in a new file at `path` that only this user can read: it holds passwords.
+    /// Describes this testbed in a new file at `path` that only this user can read: it holds passwords and
+    /// the server's key.
     pub fn hand_over(&self, path: &Path) -> Result<(), Error> {
         let server = self.fixture.server();
         let admin = &server.started.admin;
@@ -69,6 +72,7 @@ impl Testbed {
             database: server.maintenance_database().into(),
             tls: server.has_tls(),
             root: server.root_certificate().map(Path::to_owned),
+            certificate: server.started.certificate.clone(),
             tools: server.started.tools.clone(),
             server_prefix: server.prefix.clone(),
             fixture_prefix: self.fixture.prefix.clone(),
@@ -87,7 +91,8 @@ impl Testbed {
         admin.host(handover.host).port(handover.port).user(handover.user).password(handover.password);
         admin.dbname(handover.database);
         admin.ssl_mode(if handover.tls { SslMode::Require } else { SslMode::Disable });
-        let started = Started { provider, admin, root: handover.root, tools: handover.tools, _owned: None };
+        let Handover { root, certificate, tools, .. } = handover;
+        let started = Started { provider, admin, root, certificate, tools, _owned: None };
         let server: Arc<Server> = Server::attach(started, handover.server_prefix).await?;
         Ok(Self { fixture: Fixture::attach(server, handover.fixture_prefix, handover.rows) })
     }

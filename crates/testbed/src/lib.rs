@@ -10,6 +10,7 @@ mod error;
 mod fixture;
 mod folder;
 mod handover;
+mod program;
 mod provider;
 mod reaper;
 mod requests;

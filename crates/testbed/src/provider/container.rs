@@ -18,7 +18,8 @@ use tokio_postgres::Config;
 use tokio_postgres::config::SslMode;
 
 use super::{Provider, SETTINGS, Started, Tools, password};
-use crate::{Error, Reaper, certificate, server};
+use crate::certificate::{self, Certificate};
+use crate::{Error, Reaper, server};
 
 const PORT: u16 = 5432;
 /// Where the databases are kept, on a volume.
@@ -102,7 +103,7 @@ pub(super) async fn start(say: &(dyn Fn(&str) + Sync)) -> Result<Started, Error>
 
     let address = own_address(&name).await;
     let root = owned.folder.path().join("root.pem");
-    give_certificate(&name, owned.folder.path(), &root, address).await?;
+    let certificate = give_certificate(&name, owned.folder.path(), &root, address).await?;
 
     let at = |host: &str, port: u16| {
         let mut admin = Config::new();
@@ -127,6 +128,7 @@ pub(super) async fn start(say: &(dyn Fn(&str) + Sync)) -> Result<Started, Error>
         provider: Provider::Container,
         admin,
         root: Some(root),
+        certificate: Some(certificate),
         tools: Tools::InContainer(name),
         _owned: Some(Box::new(owned)),
     })
@@ -140,7 +142,12 @@ async fn own_address(name: &str) -> Option<IpAddr> {
 }
 
 /// Makes a certificate for the container and hands it over; what verifies it is left at `root`.
-async fn give_certificate(name: &str, folder: &Path, root: &Path, address: Option<IpAddr>) -> Result<(), Error> {
+async fn give_certificate(
+    name: &str,
+    folder: &Path,
+    root: &Path,
+    address: Option<IpAddr>,
+) -> Result<Certificate, Error> {
     let failed = |error: &dyn std::fmt::Display| Error::Container(format!("no certificate for {name}: {error}"));
     let certificate = certificate::make(address).map_err(|error| failed(&error))?;
     let tls = folder.join("tls");
@@ -156,7 +163,7 @@ async fn give_certificate(name: &str, folder: &Path, root: &Path, address: Optio
     let copied = docker(&["cp", &tls.to_string_lossy(), &format!("{name}:/tls")]).output().await;
     std::fs::remove_dir_all(&tls).map_err(|error| failed(&error))?;
     match copied {
-        Ok(output) if output.status.success() => Ok(()),
+        Ok(output) if output.status.success() => Ok(certificate),
         Ok(output) => Err(failed(&String::from_utf8_lossy(&output.stderr).trim())),
         Err(error) => Err(failed(&error)),
     }

@@ -11,6 +11,7 @@ use std::str::FromStr;
 use tokio_postgres::Config;
 
 use crate::Error;
+use crate::certificate::Certificate;
 
 /// Where a PostgreSQL comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +61,8 @@ pub(crate) struct Started {
     pub(crate) admin: Config,
     /// The certificates to trust; the operating system's when there is none.
     pub(crate) root: Option<PathBuf>,
+    /// What it proves itself with, when that was made here; others on this machine may stand in for it.
+    pub(crate) certificate: Option<Certificate>,
     /// The container, or the folder of the binaries, that pgbench can be run from.
     pub(crate) tools: Tools,
     /// Stops it when dropped.

@@ -1,17 +1,15 @@
 //! A private cluster from the system's own binaries.
 
 use std::fs::{self, File};
-use std::io::{self, Write};
-use std::net::TcpListener;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Child;
 
 use tokio_postgres::Config;
 use tokio_postgres::config::SslMode;
 
 use super::{Provider, SETTINGS, Started, Tools, password};
+use crate::program::{self, User, command};
 use crate::{Error, Reaper, certificate, server};
 
 /// Stops the cluster named by its pid file, then removes the folder. initdb may still be writing to it.
@@ -37,16 +35,9 @@ impl Drop for Cluster {
     }
 }
 
-/// The user that a cluster runs as: initdb and postgres refuse root.
-#[derive(Clone, Copy)]
-struct User {
-    uid: u32,
-    gid: u32,
-}
-
 pub(super) async fn start() -> Result<Started, Error> {
     let binaries = find_binaries()?;
-    let user = other_than_root()?;
+    let user = program::other_than_root().map_err(Error::System)?;
     let certificate = certificate::make(None).map_err(|error| Error::System(format!("no certificate: {error}")))?;
     let password = password();
 
@@ -55,7 +46,7 @@ pub(super) async fn start() -> Result<Started, Error> {
     loop {
         attempts -= 1;
         let mut cluster = Cluster::prepare(&binaries, user, &password, &certificate)?;
-        let port = free_port().map_err(Error::io("looking for a free port on 127.0.0.1"))?;
+        let port = program::free_port().map_err(Error::io("looking for a free port on 127.0.0.1"))?;
         cluster.launch(&binaries, user, port)?;
         let mut admin = Config::new();
         admin.host("127.0.0.1").port(port).user("postgres").password(&password).dbname("postgres");
@@ -67,6 +58,7 @@ pub(super) async fn start() -> Result<Started, Error> {
                     provider: Provider::System,
                     admin,
                     root: Some(root),
+                    certificate: Some(certificate),
                     tools: Tools::InFolder(Some(binaries)),
                     _owned: Some(Box::new(cluster)),
                 });
@@ -95,16 +87,9 @@ impl Cluster {
 
         let file = |name: &str, content: &str| -> Result<(), Error> {
             let path = cluster.folder.join(name);
-            File::options()
-                .write(true)
-                .create_new(true)
-                .mode(0o600)
-                .open(&path)
-                .and_then(|mut file| file.write_all(content.as_bytes()))
-                .and_then(|()| own(&path, user))
-                .map_err(Error::io(format!("writing {}", path.display())))
+            program::write_private(&path, content, user).map_err(Error::io(format!("writing {}", path.display())))
         };
-        own(&cluster.folder, user).map_err(Error::io(format!("handing {folder_text} over")))?;
+        program::own(&cluster.folder, user).map_err(Error::io(format!("handing {folder_text} over")))?;
         file("password", password)?;
         file("root.pem", &certificate.root)?;
         file("server.pem", &certificate.server)?;
@@ -155,48 +140,8 @@ impl Cluster {
     }
 
     fn log(&self) -> String {
-        let log = fs::read_to_string(self.folder.join("log")).unwrap_or_default();
-        log.lines().rev().take(3).collect::<Vec<_>>().into_iter().rev().collect::<Vec<_>>().join(" | ")
+        program::end_of_log(&self.folder.join("log"))
     }
-}
-
-fn command(program: &Path, user: Option<User>) -> Command {
-    let mut command = Command::new(program);
-    command.stdin(Stdio::null()).current_dir("/").env("LC_ALL", "C");
-    if let Some(user) = user {
-        command.uid(user.uid).gid(user.gid);
-    }
-    command
-}
-
-fn own(path: &Path, user: Option<User>) -> io::Result<()> {
-    match user {
-        Some(user) => chown(path, Some(user.uid), Some(user.gid)),
-        None => Ok(()),
-    }
-}
-
-/// `None` when this process may run a cluster itself.
-fn other_than_root() -> Result<Option<User>, Error> {
-    if id("-u", None) != Some(0) {
-        return Ok(None);
-    }
-    ["postgres", "nobody"]
-        .into_iter()
-        .find_map(|name| Some(User { uid: id("-u", Some(name))?, gid: id("-g", Some(name))? }))
-        .map(Some)
-        .ok_or_else(|| {
-            Error::System("run by root, and there is no user postgres or nobody to run PostgreSQL as".into())
-        })
-}
-
-fn id(what: &str, user: Option<&str>) -> Option<u32> {
-    let output = Command::new("id").arg(what).args(user).stderr(Stdio::null()).output().ok()?;
-    String::from_utf8(output.stdout).ok()?.trim().parse().ok()
-}
-
-fn free_port() -> io::Result<u16> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
 /// Environment variable that names the folder of the binaries.
@@ -204,11 +149,7 @@ const FOLDER: &str = "POSTGRES_BIN";
 
 /// Those in the folder that `POSTGRES_BIN` names; without it the newest in the places packages put them, else those on the PATH.
 fn find_binaries() -> Result<PathBuf, Error> {
-    let has_server = |folder: &PathBuf| {
-        ["initdb", "postgres"].iter().all(|name| {
-            fs::metadata(folder.join(name)).is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
-        })
-    };
+    let has_server = |folder: &PathBuf| ["initdb", "postgres"].iter().all(|name| program::exists(&folder.join(name)));
     if let Some(folder) = std::env::var_os(FOLDER).filter(|folder| !folder.is_empty()).map(PathBuf::from) {
         let missing =
             || Error::System(format!("{FOLDER} is {}, and initdb and postgres are not in it", folder.display()));
@@ -230,12 +171,11 @@ fn find_binaries() -> Result<PathBuf, Error> {
         }
     }
     found.sort();
-    let on_path = std::env::var_os("PATH").map(|path| std::env::split_paths(&path).collect::<Vec<_>>());
     found
         .into_iter()
         .rev()
         .map(|(_, folder)| folder)
-        .chain(on_path.into_iter().flatten())
+        .chain(program::folders())
         .find(has_server)
         .ok_or_else(|| Error::System("the programs initdb and postgres are not installed".into()))
 }

@@ -21,7 +21,7 @@ pub(super) fn find() -> Result<Started, Error> {
     }
     let url = env::var(VARIABLE).map_err(|_| Error::BadUrl("it is not UTF-8".into()))?;
     let (admin, root) = parse(&url)?;
-    Ok(Started { provider: Provider::Url, admin, root, tools: Tools::InFolder(None), _owned: None })
+    Ok(Started { provider: Provider::Url, admin, root, certificate: None, tools: Tools::InFolder(None), _owned: None })
 }
 
 /// Reads a URL, and the `sslrootcert` in it, which the driver does not know.
