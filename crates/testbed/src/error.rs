@@ -26,6 +26,9 @@ pub enum Error {
     /// The system's binaries did not work.
     #[error("no private cluster: {0}")]
     System(String),
+    /// There is no relay to the server.
+    #[error("no relay: {0}")]
+    Relay(String),
     /// None of the ways worked.
     #[error(
         "no PostgreSQL to measure against. Any one of these will do:\n  \

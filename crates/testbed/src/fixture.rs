@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use futures_util::SinkExt;
 use serde::{Deserialize, Serialize};
+use tokio_postgres::config::SslMode;
 use tokio_postgres::{Client, Config};
 use uuid::Uuid;
 
@@ -64,17 +65,34 @@ impl Login {
 
     /// How to connect to it on `server`.
     pub fn config(&self, server: &Server) -> Config {
-        let (host, port) = server.address();
+        self.config_at(server, server.address())
+    }
+
+    /// How to connect to it on `server` by way of `address`, a host and port that stand for the server: a relay's.
+    pub fn config_at(&self, server: &Server, address: (String, u16)) -> Config {
+        self.config_with(address, server.started.admin.get_ssl_mode())
+    }
+
+    /// The same as [`config`](Self::config) as a URL, password included: for the environment of a process, never for its
+    /// arguments.
+    pub fn url(&self, server: &Server) -> String {
+        self.url_at(server, server.address())
+    }
+
+    /// The same as [`config_at`](Self::config_at) as a URL, password included.
+    pub fn url_at(&self, server: &Server, address: (String, u16)) -> String {
+        self.url_with(address, server.has_tls())
+    }
+
+    pub(crate) fn config_with(&self, (host, port): (String, u16), mode: SslMode) -> Config {
         let mut config = Config::new();
         config.host(host).port(port).dbname(&self.database).user(&self.role).password(&self.password);
-        config.ssl_mode(server.started.admin.get_ssl_mode());
+        config.ssl_mode(mode);
         config
     }
 
-    /// The same as a URL, password included: for the environment of a process, never for its arguments.
-    pub fn url(&self, server: &Server) -> String {
-        let (host, port) = server.address();
-        let mode = if server.has_tls() { "require" } else { "disable" };
+    pub(crate) fn url_with(&self, (host, port): (String, u16), tls: bool) -> String {
+        let mode = if tls { "require" } else { "disable" };
         format!("postgres://{}:{}@{host}:{port}/{}?sslmode={mode}", self.role, self.password, self.database)
     }
 
@@ -220,6 +238,15 @@ impl Fixture {
     /// The tenants, in the order of their numbers.
     pub fn tenants(&self) -> &[TenantFixture] {
         &self.rows.tenants
+    }
+
+    /// Makes the gateway reach the tenants' databases at `address`, a host and port that stand for the server's, such as a
+    /// relay's. A gateway that has looked a tenant up before goes on as long as it remembers it.
+    pub async fn route_through(&self, (host, port): (String, u16)) -> Result<(), Error> {
+        let control = self.server.admin(&self.rows.control.database).await?;
+        let routed =
+            control.execute("update control.tenants set host = $1, port = $2", &[&host, &i32::from(port)]).await;
+        routed.map(drop).map_err(Error::database(format!("route the tenants through {host}:{port}")))
     }
 
     /// What signs this fixture's tokens.

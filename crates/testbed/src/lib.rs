@@ -3,8 +3,12 @@
 //! [`Server::start`] finds or starts a PostgreSQL; [`Fixture::create`] puts a control database and tenants' databases of its
 //! own in it. What was started or created is gone when the last of them is dropped, and a [reaper](Reaper) sees to it when
 //! this process dies without dropping anything.
+//!
+//! Between a service and the server there can be a [`Relay`], which counts round trips and bytes and breaks connections on
+//! demand; [`Login::config_at`] and [`Fixture::route_through`] lead through it.
 
 mod certificate;
+mod counts;
 mod data;
 mod error;
 mod fixture;
@@ -13,10 +17,12 @@ mod handover;
 mod program;
 mod provider;
 mod reaper;
+mod relay;
 mod requests;
 mod server;
 mod token;
 
+pub use counts::Counts;
 pub use data::Part;
 pub use error::Error;
 pub use fixture::{Fixture, Login, Size, TenantFixture, User};
@@ -24,6 +30,7 @@ pub use folder::PrivateFolder;
 pub use handover::{HANDOVER, Testbed};
 pub use provider::Provider;
 pub use reaper::Reaper;
+pub use relay::Relay;
 pub use requests::{Prepared, Template, UnknownAction};
 pub use server::{Server, connect_to_url};
 pub use token::{AUDIENCE, ISSUER, TokenSecret};

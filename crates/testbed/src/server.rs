@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
+use tokio::net::lookup_host;
 use tokio::sync::Mutex as AsyncMutex;
+use tokio_postgres::config::SslMode;
 use tokio_postgres::{Client, Config};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
@@ -109,7 +111,7 @@ impl Server {
     /// Whether connections are encrypted; the certificate is then verified.
     pub fn has_tls(&self) -> bool {
         self.settings.iter().any(|(name, value)| name == "ssl" && value == "on")
-            && self.started.admin.get_ssl_mode() != tokio_postgres::config::SslMode::Disable
+            && self.started.admin.get_ssl_mode() != SslMode::Disable
     }
 
     /// The file of certificates to trust; the operating system's when there is none.
@@ -125,6 +127,19 @@ impl Server {
     /// A connection to the database of `login`, as that login.
     pub async fn client(&self, login: &Login) -> Result<Client, Error> {
         connect(&login.config(self), &self.tls).await
+    }
+
+    /// Connects to a host and port, and fails unless the certificate there is good for `name`.
+    pub(crate) async fn prove_name(&self, name: &str, at: (&str, u16)) -> Result<(), Error> {
+        let failed = || Error::io(format!("looking up {}", at.0));
+        let nowhere = || std::io::Error::other("it has no address");
+        let address = lookup_host(at).await.and_then(|mut found| found.next().ok_or_else(nowhere)).map_err(failed())?;
+        let admin = &self.started.admin;
+        let mut config = Config::new();
+        config.host(name).hostaddr(address.ip()).port(address.port()).ssl_mode(SslMode::Require);
+        config.dbname(self.maintenance_database()).user(admin.get_user().unwrap_or_default());
+        config.password(admin.get_password().unwrap_or_default());
+        connect(&config, &self.tls).await.map(drop)
     }
 
     /// How many connections there are to the databases of `fixture`, those of `admin` not counted.
