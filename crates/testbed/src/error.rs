@@ -29,6 +29,9 @@ pub enum Error {
     /// There is no relay to the server.
     #[error("no relay: {0}")]
     Relay(String),
+    /// There is no PgBouncer in front of the server, though the program is installed.
+    #[error("no PgBouncer: {0}")]
+    Bouncer(String),
     /// None of the ways worked.
     #[error(
         "no PostgreSQL to measure against. Any one of these will do:\n  \

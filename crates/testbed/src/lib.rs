@@ -5,8 +5,9 @@
 //! this process dies without dropping anything.
 //!
 //! Between a service and the server there can be a [`Relay`], which counts round trips and bytes and breaks connections on
-//! demand; [`Login::config_at`] and [`Fixture::route_through`] lead through it.
+//! demand, and a [`Bouncer`], which is PgBouncer; [`Login::config_at`] and [`Fixture::route_through`] lead through them.
 
+mod bouncer;
 mod certificate;
 mod counts;
 mod data;
@@ -22,6 +23,7 @@ mod requests;
 mod server;
 mod token;
 
+pub use bouncer::Bouncer;
 pub use counts::Counts;
 pub use data::Part;
 pub use error::Error;

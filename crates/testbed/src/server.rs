@@ -126,7 +126,12 @@ impl Server {
 
     /// A connection to the database of `login`, as that login.
     pub async fn client(&self, login: &Login) -> Result<Client, Error> {
-        connect(&login.config(self), &self.tls).await
+        self.client_with(&login.config(self)).await
+    }
+
+    /// A connection by way of something that stands for the server.
+    pub(crate) async fn client_with(&self, config: &Config) -> Result<Client, Error> {
+        connect(config, &self.tls).await
     }
 
     /// Connects to a host and port, and fails unless the certificate there is good for `name`.
