@@ -35,4 +35,4 @@ pub use reaper::Reaper;
 pub use relay::Relay;
 pub use requests::{Prepared, Template, UnknownAction};
 pub use server::{Server, connect_to_url};
-pub use token::{AUDIENCE, ISSUER, TokenSecret};
+pub use token::{AUDIENCE, ISSUER, TokenKey, TokenSecret};
