@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use criterion::{Criterion, PlottingBackend};
 use tare_gateway::action::Call;
-use tare_gateway::auth::{Caller, VerifierSettings};
+use tare_gateway::auth::{Caller, Keys, VerifierSettings};
 use tare_gateway::connection::{Connection, Connections, PoolSettings};
 use tare_gateway::tenant::{Tenant, TenantSettings, Tenants};
 use tare_gateway::{Gateway, Settings, Strategy};
@@ -73,10 +73,14 @@ impl Bed {
         tare_tls::client(self.fixture().server().root_certificate()).expect("the testbed's certificate can be read")
     }
 
-    /// How tokens are checked.
+    /// How the fixture's tokens are checked.
     pub fn verifier(&self) -> VerifierSettings {
-        let secret = self.fixture().secret().expose().into();
-        VerifierSettings { secret, issuer: ISSUER.into(), audience: AUDIENCE.into() }
+        self.verifier_with(Keys::Secret(self.fixture().secret().expose().into()))
+    }
+
+    /// How the testbed's tokens are checked when they are signed with other keys.
+    pub fn verifier_with(&self, keys: Keys) -> VerifierSettings {
+        VerifierSettings { keys, issuer: ISSUER.into(), audience: AUDIENCE.into() }
     }
 
     /// Connections from pools, or opened one by one.
@@ -102,6 +106,7 @@ impl Bed {
             tenant: TenantSettings::default(),
             audit_capacity: AUDIT_CAPACITY,
         })
+        .expect("the fixture's secret is long enough")
     }
 
     /// A member of the first tenant's crew.

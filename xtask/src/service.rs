@@ -31,6 +31,7 @@ impl Service {
             .args(["--issuer", ISSUER, "--audience", AUDIENCE, "--until-stdin-ends"])
             .env("TARE_CONTROL_URL", fixture.control().url(server))
             .env("TARE_JWT_SECRET", fixture.secret().expose())
+            .env_remove("TARE_JWKS")
             .env_remove("TARE_ROOT_CERTIFICATE")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

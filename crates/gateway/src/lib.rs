@@ -22,7 +22,7 @@ use uuid::Uuid;
 
 use action::Call;
 use audit::{Audit, Event, Trail};
-use auth::{Verifier, VerifierSettings};
+use auth::{KeysError, Verifier, VerifierSettings};
 use connection::{Connections, PoolSettings};
 use tenant::{TenantSettings, Tenants};
 
@@ -70,11 +70,15 @@ impl Gateway {
     /// Prepares every component. Opens no connection: a tenant's first request does.
     ///
     /// Must be called within a Tokio runtime, which drains the audit queue.
-    pub fn new(settings: Settings) -> Self {
+    ///
+    /// # Errors
+    /// There are no keys to check tokens with, see [`Verifier::new`].
+    pub fn new(settings: Settings) -> Result<Self, KeysError> {
+        let auth = Verifier::new(settings.auth)?;
         let strategy = settings.strategy;
         let connections = Arc::new(Connections::new(strategy.has(Fix::Pooling), settings.tls, settings.pool));
-        Self {
-            auth: Verifier::new(settings.auth),
+        Ok(Self {
+            auth,
             tenants: Tenants::new(
                 settings.control,
                 connections.clone(),
@@ -83,7 +87,7 @@ impl Gateway {
             audit: Audit::new(strategy.has(Fix::AsyncAudit).then_some(settings.audit_capacity), connections.clone()),
             connections,
             strategy,
-        }
+        })
     }
 
     /// Answers one request: `token` is the bearer token alone, `body` the JSON `{action, context, payload}`.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
-use tare_gateway::auth::VerifierSettings;
+use tare_gateway::auth::{Keys, VerifierSettings};
 use tare_gateway::connection::PoolSettings;
 use tare_gateway::tenant::TenantSettings;
 use tare_gateway::{Component, Fix, Gateway, Reply, Settings, Strategy};
@@ -27,7 +27,7 @@ impl Bed {
             strategy,
             control: fixture.control().config(fixture.server()),
             auth: VerifierSettings {
-                secret: fixture.secret().expose().into(),
+                keys: Keys::Secret(fixture.secret().expose().into()),
                 issuer: ISSUER.into(),
                 audience: AUDIENCE.into(),
             },
@@ -35,7 +35,8 @@ impl Bed {
             pool: PoolSettings::default(),
             tenant: TenantSettings::default(),
             audit_capacity: 100,
-        });
+        })
+        .unwrap();
         Self { gateway, fixture }
     }
 

@@ -40,7 +40,7 @@ fn main() -> ExitCode {
 async fn serve(options: Options) -> Result<()> {
     let mut interrupted = signal(SignalKind::interrupt())?;
     let mut terminated = signal(SignalKind::terminate())?;
-    let gateway = Arc::new(Gateway::new(options.settings()?));
+    let gateway = Arc::new(Gateway::new(options.settings()?)?);
     let listener = TcpListener::bind(options.address).await.with_context(|| {
         format!("cannot listen on {}; stop what listens there, or choose another with --address", options.address)
     })?;

@@ -4,9 +4,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::Parser;
-use tare_gateway::auth::VerifierSettings;
+use tare_gateway::auth::{Keys, VerifierSettings};
 use tare_gateway::connection::PoolSettings;
 use tare_gateway::tenant::TenantSettings;
 use tare_gateway::{Settings, Strategy};
@@ -19,7 +19,8 @@ const JWT_SECRET: &str = "TARE_JWT_SECRET";
 /// Answers POST /v1/actions/execute for many tenants, each with a database of its own.
 ///
 /// Two secrets come by the environment: TARE_CONTROL_URL, the control database as
-/// postgres://user:password@host:port/database?sslmode=require, and TARE_JWT_SECRET, the HS256 secret of the tokens.
+/// postgres://user:password@host:port/database?sslmode=require, and TARE_JWT_SECRET, the HS256 secret of the tokens, unless
+/// their keys are in a file (--jwks).
 #[derive(Debug, Parser)]
 #[command(name = "tare-server", version)]
 pub struct Options {
@@ -38,6 +39,11 @@ pub struct Options {
     /// The `aud` that tokens must carry.
     #[arg(long)]
     audience: String,
+
+    /// The keys that tokens may be signed with (HS256, RS256, ES256), a JSON Web Key Set, in the place of TARE_JWT_SECRET;
+    /// read again within a second when it changed.
+    #[arg(long, env = "TARE_JWKS", value_name = "FILE")]
+    jwks: Option<PathBuf>,
 
     /// Certificates to trust for the databases, PEM; the operating system's when left out.
     #[arg(long, env = "TARE_ROOT_CERTIFICATE", value_name = "FILE")]
@@ -75,16 +81,27 @@ impl Options {
         Ok(Settings {
             strategy: self.strategy,
             control,
-            auth: VerifierSettings {
-                secret: secret(JWT_SECRET, "the HS256 secret that tokens are signed with")?,
-                issuer: self.issuer.clone(),
-                audience: self.audience.clone(),
-            },
+            auth: VerifierSettings { keys: self.keys()?, issuer: self.issuer.clone(), audience: self.audience.clone() },
             tls: tare_tls::client(self.root_certificate.as_deref())?,
             pool: PoolSettings { size: self.pool_size, ..PoolSettings::default() },
             tenant: TenantSettings { ttl: Duration::from_secs(self.tenant_ttl), ..TenantSettings::default() },
             audit_capacity: self.audit_capacity,
         })
+    }
+
+    fn keys(&self) -> Result<Keys> {
+        match (&self.jwks, given(JWT_SECRET)) {
+            (Some(file), None) => Ok(Keys::Jwks(file.clone())),
+            (None, Some(secret)) => Ok(Keys::Secret(secret)),
+            (None, None) => bail!(
+                "{JWT_SECRET} is not set, nor is --jwks given; one of them gives what tokens are checked with: \
+                 an HS256 secret, or a file of keys"
+            ),
+            (Some(file), Some(_)) => bail!(
+                "{JWT_SECRET} is set and --jwks (TARE_JWKS) gives {}; tokens are checked with one of them: take the other away",
+                file.display()
+            ),
+        }
     }
 }
 
@@ -97,6 +114,9 @@ fn at_least_one(given: &str) -> Result<usize, String> {
 }
 
 fn secret(variable: &str, what: &str) -> Result<String> {
-    let value = std::env::var(variable).ok().filter(|value| !value.is_empty());
-    value.with_context(|| format!("{variable} is not set; it gives {what}"))
+    given(variable).with_context(|| format!("{variable} is not set; it gives {what}"))
+}
+
+fn given(variable: &str) -> Option<String> {
+    std::env::var(variable).ok().filter(|value| !value.is_empty())
 }

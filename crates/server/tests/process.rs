@@ -2,11 +2,11 @@
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Output, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use reqwest::{Client, StatusCode};
 use serde_json::{Value, json};
-use tare_testbed::{AUDIENCE, Fixture, ISSUER, Server, Size};
+use tare_testbed::{AUDIENCE, Fixture, ISSUER, Server, Size, TokenKey};
 use uuid::Uuid;
 
 struct Service {
@@ -17,7 +17,10 @@ struct Service {
 
 impl Service {
     async fn start(fixture: &Fixture, strategy: &str) -> Self {
-        let mut command = command(fixture);
+        Self::run(command(fixture), strategy)
+    }
+
+    fn run(mut command: Command, strategy: &str) -> Self {
         command.args(["--strategy", strategy, "--until-stdin-ends"]);
         let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
@@ -59,7 +62,7 @@ fn command(fixture: &Fixture) -> Command {
         command.env("TARE_ROOT_CERTIFICATE", root);
     }
     command.env("TARE_CONTROL_URL", fixture.control().url(fixture.server()));
-    command.env("TARE_JWT_SECRET", fixture.secret().expose());
+    command.env("TARE_JWT_SECRET", fixture.secret().expose()).env_remove("TARE_JWKS");
     command
 }
 
@@ -111,6 +114,34 @@ async fn every_answer_is_json_with_the_status_that_tells_what_went_wrong() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn keys_rotate_under_a_running_server() {
+    let fixture = fixture().await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("keys.json");
+    let (old, new) = (TokenKey::rs256("old"), TokenKey::es256("new"));
+    std::fs::write(&file, TokenKey::jwks(&[&old])).unwrap();
+    let mut server = command(&fixture);
+    server.env_remove("TARE_JWT_SECRET").arg("--jwks").arg(&file);
+    let service = Service::run(server, "after");
+    let user = fixture.tenants()[0].crew[0].id;
+    let part = fixture.part(0, 0, 1).id;
+    let (old, new) = (&(old.mint(user), old), &(new.mint(user), new));
+    let status = async |token: &str| service.post(token, view(part)).await.0;
+    assert_eq!((status(&old.0).await, status(&new.0).await), (StatusCode::OK, StatusCode::UNAUTHORIZED));
+    assert_eq!(status(&fixture.secret().mint(user)).await, StatusCode::UNAUTHORIZED);
+
+    for (kept, gone) in [(new, old), (old, new)] {
+        let next = folder.path().join("next.json");
+        std::fs::write(&next, TokenKey::jwks(&[&kept.1])).unwrap();
+        std::fs::rename(next, &file).unwrap();
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while (status(&kept.0).await, status(&gone.0).await) != (StatusCode::OK, StatusCode::UNAUTHORIZED) {
+            assert!(Instant::now() < deadline, "the keys were not read again");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn sigterm_lets_actions_finish_and_writes_what_is_queued() {
     for signal in ["TERM", "INT"] {
         let fixture = fixture().await;
@@ -149,7 +180,21 @@ async fn what_keeps_it_from_starting_is_said_once_and_exits_with_2() {
     };
     refused(&|server| server.args(["--address", &address]), &[&address, "choose another with --address"]);
     refused(&|server| server.args(["--strategy", "turbo"]), &["turbo", "tenant-cache"]);
-    refused(&|server| server.env_remove("TARE_JWT_SECRET"), &["TARE_JWT_SECRET is not set"]);
+    refused(&|server| server.env_remove("TARE_JWT_SECRET"), &["TARE_JWT_SECRET is not set", "--jwks"]);
+    refused(&|server| server.env("TARE_JWT_SECRET", ""), &["TARE_JWT_SECRET is not set"]);
+    refused(&|server| server.env("TARE_JWT_SECRET", "k".repeat(31)), &["has 31 bytes and must have 32"]);
+    refused(&|server| server.args(["--jwks", "keys.json"]), &["TARE_JWT_SECRET is set", "--jwks", "keys.json"]);
+    refused(&|server| server.env("TARE_JWKS", "keys.json"), &["TARE_JWT_SECRET is set", "TARE_JWKS", "keys.json"]);
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(&file, r#"{"keys": [{"kty": "oct", "kid": "short", "k": "c2VjcmV0"}]}"#).unwrap();
+    for (path, expected) in
+        [(file.path(), "key \"short\" has 6 bytes"), ("/nowhere/keys.json".as_ref(), "No such file")]
+    {
+        refused(
+            &|server| server.env_remove("TARE_JWT_SECRET").env("TARE_JWKS", path),
+            &[path.to_str().unwrap(), expected],
+        );
+    }
     refused(&|server| server.env("TARE_CONTROL_URL", "postgres://a:b@c:notaport/d"), &["TARE_CONTROL_URL"]);
     refused(&|server| server.args(["--root-certificate", "/nowhere/ca.pem"]), &["/nowhere/ca.pem"]);
 }
