@@ -1,11 +1,42 @@
-//! action: statement by statement, or in one call. Both on a kept connection, so that the action alone differs.
+//! action: statement by statement, or in one call; a list besides in both its shapes, and without and with its index. All on a
+//! kept connection, so that the action alone differs.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use benches::Bed;
-use criterion::Criterion;
-use tare_gateway::action::{self, Action};
+use criterion::measurement::WallTime;
+use criterion::{BenchmarkGroup, Criterion};
+use tare_gateway::action::{self, Action, Call, Outcome, Shape};
+use tare_gateway::auth::Caller;
+use tare_gateway::connection::Connection;
+use tare_gateway::response;
+use tare_gateway::tenant::Tenant;
 use tare_testbed::Size;
+
+/// One way of doing an action.
+struct Way {
+    action: Action,
+    /// What is told apart: the id is `<action>-<this>`.
+    name: &'static str,
+    one_call: bool,
+    shape: Shape,
+    indexed: bool,
+}
+
+const fn way(action: Action, name: &'static str, one_call: bool, shape: Shape, indexed: bool) -> Way {
+    Way { action, name, one_call, shape, indexed }
+}
+
+/// Statement by statement, round trips hide what the index is worth; so it is told in one call.
+const LIST_WAYS: [Way; 6] = [
+    way(Action::ListParts, "by-offset-statements", false, Shape::ByOffset, true),
+    way(Action::ListParts, "by-key-statements", false, Shape::ByKey, true),
+    way(Action::ListParts, "by-offset-one-call-unindexed", true, Shape::ByOffset, false),
+    way(Action::ListParts, "by-offset-one-call", true, Shape::ByOffset, true),
+    way(Action::ListParts, "by-key-one-call-unindexed", true, Shape::ByKey, false),
+    way(Action::ListParts, "by-key-one-call", true, Shape::ByKey, true),
+];
 
 fn main() {
     benches::run(Size::DEFAULT, actions);
@@ -13,35 +44,76 @@ fn main() {
 
 fn actions(criterion: &mut Criterion, bed: &Bed) {
     let mut group = criterion.benchmark_group("action");
-    for name in Action::ALL.map(Action::name) {
-        for way in ["statements", "one-call"] {
-            let (mut ready, mut done) = (None, 0);
-            group.bench_function(format!("{name}-{way}"), |bencher| {
-                let (caller, tenant, connection, calls, _) = ready.get_or_insert_with(|| {
-                    let (tenant, connection) = bed.tenant();
-                    (bed.caller(), tenant, connection, bed.calls(name), bed.rows("app.stock_movements"))
-                });
-                bencher.iter_custom(|iterations| {
-                    bed.runtime().block_on(async {
-                        let start = Instant::now();
-                        for nth in done..done + iterations {
-                            let call = &calls[nth as usize % calls.len()];
-                            let outcome = match way {
-                                "statements" => action::statements(connection, caller, tenant, call).await,
-                                _ => action::one_call(connection, caller, tenant, call, None).await,
-                            };
-                            outcome.expect("the action is done");
-                        }
-                        done += iterations;
-                        start.elapsed()
-                    })
-                });
-            });
-            if let Some((.., calls, before)) = ready {
-                let expected = if calls[0].action().mutates() { done } else { 0 };
-                assert_eq!(bed.rows("app.stock_movements") - before, expected, "one movement for each change of stock");
-            }
-        }
+    for action in [Action::ViewPartDetails, Action::ConsumePart, Action::ReceivePart] {
+        measure(&mut group, bed, &way(action, "statements", false, Shape::ByKey, true));
+        measure(&mut group, bed, &way(action, "one-call", true, Shape::ByKey, true));
+    }
+    for way in &LIST_WAYS {
+        measure(&mut group, bed, way);
     }
     group.finish();
+}
+
+/// What one way is measured on.
+struct Ready {
+    caller: Caller,
+    tenant: Arc<Tenant>,
+    connection: Connection,
+    calls: Vec<Call>,
+    /// Rows of stock movements before.
+    moved: u64,
+}
+
+impl Ready {
+    fn new(bed: &Bed, way: &Way) -> Self {
+        if !way.indexed {
+            bed.set_indexes(false);
+        }
+        let ((tenant, connection), moved) = (bed.tenant(), bed.rows("app.stock_movements"));
+        Self { caller: bed.caller(), tenant, connection, calls: bed.calls(way.action.name()), moved }
+    }
+
+    async fn act(&mut self, way: &Way, nth: u64) -> Outcome {
+        let Self { caller, tenant, connection, calls, .. } = self;
+        let call = &calls[nth as usize % calls.len()];
+        let outcome = match way.one_call {
+            true => action::one_call(connection, caller, tenant, call, way.shape, None).await,
+            false => action::statements(connection, caller, tenant, call, way.shape).await,
+        };
+        outcome.expect("the action is done")
+    }
+}
+
+fn measure(group: &mut BenchmarkGroup<'_, WallTime>, bed: &Bed, way: &Way) {
+    let (mut ready, mut done) = (None, 0);
+    group.bench_function(format!("{}-{}", way.action.name(), way.name), |bencher| {
+        let ready = ready.get_or_insert_with(|| Ready::new(bed, way));
+        bencher.iter_custom(|iterations| {
+            bed.runtime().block_on(async {
+                let start = Instant::now();
+                for nth in done..done + iterations {
+                    ready.act(way, nth).await;
+                }
+                done += iterations;
+                start.elapsed()
+            })
+        });
+    });
+    let Some(mut ready) = ready else { return };
+    let expected = if way.action.mutates() { done } else { 0 };
+    assert_eq!(bed.rows("app.stock_movements") - ready.moved, expected, "one movement for each change of stock");
+    if way.action == Action::ListParts {
+        let naive = Way { one_call: false, shape: Shape::ByOffset, ..*way };
+        let mut page = |way| {
+            let outcome = bed.runtime().block_on(ready.act(way, 0));
+            let body: serde_json::Value =
+                serde_json::from_slice(&response::body(way.action, &outcome)).expect("an answer is JSON");
+            body["result"].clone()
+        };
+        let (parts, expected) = (page(way), page(&naive));
+        assert!(parts == expected && !parts["parts"][0].is_null(), "every way answers with the same page of parts");
+    }
+    if !way.indexed {
+        bed.set_indexes(true);
+    }
 }

@@ -37,6 +37,7 @@ fn request(criterion: &mut Criterion, bed: &Bed) {
             assert_eq!(bed.rows("app.audit_log") - before, done, "one audit row for each request");
             drop(gateway);
             bed.expect_connections(0);
+            bed.set_indexes(true);
         }
     }
     group.finish();

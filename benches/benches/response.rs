@@ -4,7 +4,7 @@ use std::hint::black_box;
 
 use benches::Bed;
 use criterion::Criterion;
-use tare_gateway::action::{self, Action, Outcome};
+use tare_gateway::action::{self, Action, Outcome, Shape};
 use tare_gateway::response;
 use tare_testbed::Size;
 
@@ -32,8 +32,8 @@ fn outcome(bed: &Bed, way: &str) -> Outcome {
     let (caller, (tenant, mut connection), calls) = (bed.caller(), bed.tenant(), bed.calls("view_part_details"));
     let outcome = bed.runtime().block_on(async {
         match way {
-            "typed" => action::statements(&mut connection, &caller, &tenant, &calls[0]).await,
-            _ => action::one_call(&connection, &caller, &tenant, &calls[0], None).await,
+            "typed" => action::statements(&mut connection, &caller, &tenant, &calls[0], Shape::ByKey).await,
+            _ => action::one_call(&connection, &caller, &tenant, &calls[0], Shape::ByKey, None).await,
         }
     });
     outcome.expect("the action is done")

@@ -13,7 +13,7 @@ use tare_gateway::action::Call;
 use tare_gateway::auth::{Caller, Keys, VerifierSettings};
 use tare_gateway::connection::{Connection, Connections, PoolSettings};
 use tare_gateway::tenant::{Tenant, TenantSettings, Tenants};
-use tare_gateway::{Gateway, Settings, Strategy};
+use tare_gateway::{Fix, Gateway, Settings, Strategy};
 use tare_testbed::{AUDIENCE, Fixture, HANDOVER, ISSUER, Prepared, Server, Size, Template, Testbed};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
@@ -94,8 +94,9 @@ impl Bed {
         Tenants::new(control, connections, remember.then(TenantSettings::default))
     }
 
-    /// The whole gateway.
+    /// The whole gateway, on databases with the indexes that `strategy` has.
     pub fn gateway(&self, strategy: Strategy) -> Gateway {
+        self.set_indexes(strategy.has(Fix::Indexes));
         let _within = self.runtime.enter();
         Gateway::new(Settings {
             strategy,
@@ -107,6 +108,11 @@ impl Bed {
             audit_capacity: AUDIT_CAPACITY,
         })
         .expect("the fixture's secret is long enough")
+    }
+
+    /// Creates or drops the indexes that the actions need. Whoever drops them creates them again when done.
+    pub fn set_indexes(&self, on: bool) {
+        self.runtime.block_on(self.fixture().set_indexes(on)).expect("the fixture's indexes can be changed");
     }
 
     /// A member of the first tenant's crew.

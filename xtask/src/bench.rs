@@ -34,7 +34,8 @@ const fn measurements(bench: BenchName) -> u32 {
     match bench {
         BenchName::Auth | BenchName::Response | BenchName::Request => 2,
         BenchName::Tenant => 4,
-        BenchName::Connection | BenchName::Action => 6,
+        BenchName::Connection => 6,
+        BenchName::Action => 12,
         BenchName::Audit => 3,
     }
 }

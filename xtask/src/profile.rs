@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use tare_gateway::Strategy;
+use tare_gateway::action::{Call, Shape};
 use tare_profile::{Query, Subject};
 use tare_testbed::{Fixture, Template};
 use tokio_util::sync::CancellationToken;
@@ -82,19 +83,21 @@ pub async fn action(
     let sending = Sending::action(fixture, fixture.tenants(), action, VARIETY, service).await?;
     // As the tenant, for whom row-level security holds.
     let client = fixture.server().client(&fixture.tenants()[0].login).await?;
-    let query = Query { client, sql: query(fixture, action)? };
+    let query = Query { client, sql: query(fixture, action, strategy)? };
     measure(session, &step(strategy), sending, Some(strategy), Some(query), samples).await
 }
 
 /// The action's query alone, as the first tenant's first user.
-fn query(fixture: &Fixture, action: &str) -> Result<String> {
+fn query(fixture: &Fixture, action: &str, strategy: Strategy) -> Result<String> {
     let [tenant, ..] = fixture.tenants() else { anyhow::bail!("the fixture has no tenant") };
     let prepared = Template::named(action)?.requests(fixture, fixture.tenants(), 1);
-    let request: serde_json::Value = serde_json::from_str(&prepared[0].body)?;
-    // All of it is the fixture's own: ids, numbers and names without quotes.
+    let call = Call::parse(prepared[0].body.as_bytes())?;
     Ok(format!(
-        "select status, body::text from app.execute('{}', '{}', '{action}', '{}', null)",
-        tenant.yachts[0], tenant.crew[0].id, request["payload"]
+        "select status, body::text from app.execute('{}', '{}', '{}', '{}', null)",
+        tenant.yachts[0],
+        tenant.crew[0].id,
+        call.action().name_in_database(Shape::of(strategy)),
+        call.payload_json().replace('\'', "''")
     ))
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Stdio;
 
 use anyhow::{Context, Result, bail};
-use tare_gateway::Strategy;
+use tare_gateway::{Fix, Strategy};
 use tare_testbed::{AUDIENCE, Fixture, ISSUER};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::process::{Child, ChildStderr, Command};
@@ -22,8 +22,9 @@ pub struct Service {
 }
 
 impl Service {
-    /// Starts `program` on `fixture` and waits until it listens.
+    /// Starts `program` on `fixture`, with the indexes that `strategy` has, and waits until it listens.
     pub async fn start(program: &Path, fixture: &Fixture, strategy: Strategy, address: SocketAddr) -> Result<Self> {
+        fixture.set_indexes(strategy.has(Fix::Indexes)).await?;
         let server = fixture.server();
         let mut command = Command::new(program);
         command

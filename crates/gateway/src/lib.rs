@@ -20,7 +20,7 @@ use bytes::Bytes;
 use tokio_postgres::Config;
 use uuid::Uuid;
 
-use action::Call;
+use action::{Call, Shape};
 use audit::{Audit, Event, Trail};
 use auth::{KeysError, Verifier, VerifierSettings};
 use connection::{Connections, PoolSettings};
@@ -107,14 +107,15 @@ impl Gateway {
 
         let audit_id = Uuid::now_v7();
         let in_transaction = self.audited_in_transaction(&call);
+        let shape = Shape::of(self.strategy);
         let acted = timings
             .time_async(Component::Action, async {
                 match self.strategy.has(Fix::OneCall) {
                     true => {
                         let audited = in_transaction.then_some(audit_id);
-                        action::one_call(&connection, &caller, &tenant, &call, audited).await
+                        action::one_call(&connection, &caller, &tenant, &call, shape, audited).await
                     }
-                    false => action::statements(&mut connection, &caller, &tenant, &call).await,
+                    false => action::statements(&mut connection, &caller, &tenant, &call, shape).await,
                 }
             })
             .await;

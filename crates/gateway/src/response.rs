@@ -17,6 +17,7 @@ pub fn body(action: Action, outcome: &Outcome) -> Bytes {
     match outcome {
         Outcome::Part(part) => to_bytes(&Body { action: action.name(), result: part }),
         Outcome::Moved(moved) => to_bytes(&Body { action: action.name(), result: moved }),
+        Outcome::Page(page) => to_bytes(&Body { action: action.name(), result: page }),
         Outcome::Json(json) => to_bytes(&Body { action: action.name(), result: json }),
     }
 }

@@ -12,13 +12,18 @@ pub enum Fix {
     TenantCache,
     /// The audit row is written off the request's path.
     AsyncAudit,
+    /// The indexes that the actions need are there. The gateway takes the schema as it is; who sets it up sees to this.
+    Indexes,
+    /// A list is one joined query paged by key, instead of a query for each row and paging by OFFSET.
+    Query,
     /// The action is one call and one round trip instead of a statement at a time.
     OneCall,
 }
 
 impl Fix {
     /// Every fix, in the order a strategy names them.
-    pub const ALL: [Self; 4] = [Self::Pooling, Self::TenantCache, Self::AsyncAudit, Self::OneCall];
+    pub const ALL: [Self; 6] =
+        [Self::Pooling, Self::TenantCache, Self::AsyncAudit, Self::Indexes, Self::Query, Self::OneCall];
 
     /// The name used in strategies, reports and docs.
     pub const fn name(self) -> &'static str {
@@ -26,6 +31,8 @@ impl Fix {
             Self::Pooling => "pooling",
             Self::TenantCache => "tenant-cache",
             Self::AsyncAudit => "async-audit",
+            Self::Indexes => "indexes",
+            Self::Query => "query",
             Self::OneCall => "one-call",
         }
     }
@@ -123,7 +130,7 @@ mod tests {
     #[test]
     fn fixes_are_switched_one_by_one() {
         let strategy = Strategy::AFTER.without(Fix::Pooling);
-        assert_eq!(strategy.to_string(), "tenant-cache+async-audit+one-call");
+        assert_eq!(strategy.to_string(), "tenant-cache+async-audit+indexes+query+one-call");
         assert!(!strategy.has(Fix::Pooling) && strategy.has(Fix::OneCall));
     }
 

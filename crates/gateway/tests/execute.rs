@@ -7,7 +7,7 @@ use tare_gateway::auth::{Keys, VerifierSettings};
 use tare_gateway::connection::PoolSettings;
 use tare_gateway::tenant::TenantSettings;
 use tare_gateway::{Component, Fix, Gateway, Reply, Settings, Strategy};
-use tare_testbed::{AUDIENCE, Fixture, ISSUER, Server, Size};
+use tare_testbed::{AUDIENCE, Fixture, ISSUER, Part, Server, Size, Template};
 use uuid::Uuid;
 
 struct Bed {
@@ -23,6 +23,7 @@ impl Bed {
     async fn sized(strategy: Strategy, size: Size) -> Self {
         let server = Server::shared().await.unwrap();
         let fixture = Fixture::create(server, size).await.unwrap();
+        fixture.set_indexes(strategy.has(Fix::Indexes)).await.unwrap();
         let gateway = Gateway::new(Settings {
             strategy,
             control: fixture.control().config(fixture.server()),
@@ -54,6 +55,13 @@ impl Bed {
         self.fixture.tenants()[tenant].crew[yacht].id
     }
 
+    /// The parts of the first yacht's fullest location, in the order of their numbers.
+    fn shelf(&self) -> Vec<Part> {
+        let parts = || (0..self.fixture.size().parts).map(|index| self.fixture.part(0, 0, index));
+        let at = |location| parts().filter(|part| part.location() == location).collect::<Vec<_>>();
+        parts().map(|part| at(part.location())).max_by_key(Vec::len).unwrap()
+    }
+
     /// The rows of the first tenant that `sql` selects, as text.
     async fn rows(&self, sql: &str) -> Vec<String> {
         let client = self.fixture.server().admin(&self.fixture.tenants()[0].login.database).await.unwrap();
@@ -65,6 +73,27 @@ fn strategies() -> impl Iterator<Item = Strategy> {
     let singles = Fix::ALL.into_iter().map(|fix| Strategy::BEFORE.with(fix));
     let without = Fix::ALL.into_iter().map(|fix| Strategy::AFTER.without(fix));
     singles.chain(without).chain([Strategy::BEFORE, Strategy::AFTER])
+}
+
+/// A list from its first page to its last.
+async fn pages(bed: &Bed, crew: Uuid, location: &str, limit: usize) -> Vec<Value> {
+    let mut payload = json!({"location": location, "limit": limit});
+    let mut pages = Vec::new();
+    loop {
+        let page = bed.ask(crew, "list_parts", payload.clone()).await.unwrap();
+        let next = page["result"]["next"].clone();
+        pages.push(page);
+        if next.is_null() {
+            return pages;
+        }
+        payload["from"] = next;
+    }
+}
+
+/// The numbers of the parts that pages hold.
+fn numbers(pages: &[Value]) -> Vec<&str> {
+    let parts = pages.iter().flat_map(|page| page["result"]["parts"].as_array().unwrap());
+    parts.map(|part| part["part_number"].as_str().unwrap()).collect()
 }
 
 /// What one strategy answers and leaves in the database; the same for all.
@@ -89,6 +118,8 @@ async fn story(strategy: Strategy) -> (Vec<Result<Value, u16>>, Vec<String>) {
         }
         answers.push(answer);
     }
+    answers.extend(pages(&bed, crew, bed.shelf()[0].location(), 2).await.into_iter().map(Ok));
+    answers.extend(pages(&bed, crew, "crow's nest", 2).await.into_iter().map(Ok));
     bed.gateway.close().await;
     let mut rows =
         bed.rows("select action || ' ' || outcome || ' ' || payload::text from app.audit_log order by 1").await;
@@ -103,17 +134,113 @@ async fn every_strategy_answers_and_records_alike() {
     let (answers, rows) = story(Strategy::BEFORE).await;
     let statuses: Vec<_> =
         answers.iter().map(|answer| answer.as_ref().map_or_else(|status| *status, |_| 200)).collect();
-    assert_eq!(statuses, [200, 200, 200, 409, 404, 200]);
+    assert_eq!(statuses[..6], [200, 200, 200, 409, 404, 200]);
     let last = answers[5].as_ref().unwrap();
     assert_eq!(last["action"], "view_part_details");
     assert_eq!(last["result"]["quantity"], 1_000_002);
     assert_eq!(last["result"]["low_stock"], false);
-    assert_eq!(rows.iter().filter(|row| row.contains("done")).count(), 4);
+    let (nowhere, pages) = answers[6..].split_last().unwrap();
+    assert_eq!(nowhere.as_ref().unwrap()["result"], json!({"parts": [], "next": null}));
+    assert!(pages.len() >= 3 && pages.iter().all(Result::is_ok));
+    assert_eq!(rows.iter().filter(|row| row.contains("done")).count(), 4 + pages.len() + 1);
     assert_eq!(rows.iter().filter(|row| row.contains("refused")).count(), 2);
 
     let told: Vec<_> = strategies().map(|strategy| (strategy, tokio::spawn(story(strategy)))).collect();
     for (strategy, story) in told {
         assert_eq!(story.await.unwrap(), (answers.clone(), rows.clone()), "{strategy}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_holds_all_parts_of_its_location_once_in_the_order_of_their_numbers() {
+    let bed = Bed::with(Strategy::AFTER).await;
+    let shelf = bed.shelf();
+    let expected: Vec<_> = shelf.iter().map(Part::number).collect();
+    for limit in [1, expected.len() - 1, expected.len(), 100] {
+        let pages = pages(&bed, bed.crew(0, 0), shelf[0].location(), limit).await;
+        assert_eq!(
+            (numbers(&pages), pages.len()),
+            (expected.iter().map(|number| &**number).collect(), expected.len().div_ceil(limit))
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_part_that_leaves_makes_the_next_page_skip_one_by_offset_and_none_by_key() {
+    for (strategy, skipped) in [(Strategy::AFTER.without(Fix::Query), 1), (Strategy::AFTER, 0)] {
+        let bed = Bed::with(strategy).await;
+        let (crew, location) = (bed.crew(0, 0), bed.shelf()[0].location());
+        let ask = async |from: &Value| {
+            let payload = json!({"location": location, "limit": 2, "from": from});
+            bed.ask(crew, "list_parts", payload).await.unwrap()
+        };
+        let first = ask(&Value::Null).await;
+        let second = ask(&first["result"]["next"]).await;
+        let admin = bed.fixture.server().admin(&bed.fixture.tenants()[0].login.database).await.unwrap();
+        let gone: Uuid = first["result"]["parts"][0]["part_id"].as_str().unwrap().parse().unwrap();
+        admin.execute("update app.parts set location = 'ashore' where id = $1", &[&gone]).await.unwrap();
+        let again = ask(&first["result"]["next"]).await;
+        assert_eq!(numbers(&[again])[0], numbers(&[second])[skipped], "{strategy}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_by_key_and_with_its_index_no_more_is_read_than_the_page() {
+    let (limit, parts) = (20, 1_000);
+    let read = async |strategy: Strategy| {
+        let bed = Bed::sized(strategy, Size { tenants: 1, yachts: 2, parts }).await;
+        let [request] =
+            &Template::named("list_parts").unwrap().requests(&bed.fixture, &bed.fixture.tenants()[..1], 1)[..]
+        else {
+            panic!("one")
+        };
+        let body: Value = serde_json::from_str(&request.body).unwrap();
+        let page = bed.gateway.execute(&request.token, request.body.as_bytes()).await.result.unwrap();
+        assert_eq!(numbers(&[serde_json::from_slice(&page).unwrap()]).len(), limit);
+        bed.gateway.close().await;
+        (entries_read(&bed).await, body["payload"]["from"]["offset"].as_u64().unwrap() as usize)
+    };
+    for strategy in [Strategy::AFTER, Strategy::AFTER.without(Fix::OneCall)] {
+        let (by_key, offset) = read(strategy).await;
+        // One entry tells that there is a next page, and numbering the rows looks one row ahead.
+        assert!((limit + 1..=limit + 2).contains(&by_key), "{by_key}");
+        let (by_offset, _) = read(strategy.without(Fix::Query)).await;
+        assert!(by_offset > offset + limit, "{by_offset}");
+        let (unindexed, _) = read(strategy.without(Fix::Indexes)).await;
+        assert!(unindexed > 2 * by_key, "{unindexed}");
+    }
+}
+
+/// Entries of the indexes that lists go by, read until now by connections that are closed. They are a tenant's, for whom
+/// row-level security holds.
+async fn entries_read(bed: &Bed) -> usize {
+    let sql = "select sum(idx_tup_read)::text from pg_stat_user_indexes \
+               where relname = 'parts' and indexrelname <> 'parts_pkey'";
+    for _ in 0..500 {
+        let read = bed.rows(sql).await[0].parse().unwrap();
+        if read > 0 {
+            return read;
+        }
+    }
+    panic!("no index was read");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn indexes_are_switched_on_and_off_any_number_of_times() {
+    let bed = Bed::with(Strategy::AFTER).await;
+    let there = "select indexname::text from pg_indexes where schemaname = 'app' order by 1";
+    let all = bed.rows(there).await;
+    for _ in 0..2 {
+        for _ in 0..2 {
+            bed.fixture.set_indexes(false).await.unwrap();
+        }
+        let left = bed.rows(there).await;
+        let dropped: Vec<_> = all.iter().filter(|name| !left.contains(name)).collect();
+        assert_eq!(dropped, ["for_list_parts"]);
+        for _ in 0..2 {
+            bed.fixture.set_indexes(true).await.unwrap();
+        }
+        assert_eq!(bed.rows(there).await, all);
     }
 }
 

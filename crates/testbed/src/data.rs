@@ -55,6 +55,16 @@ impl Part {
         Self::new(tenant, yacht, nth % bulk * BULK_EVERY)
     }
 
+    /// Its part number; they are ordered as the indexes are.
+    pub fn number(&self) -> String {
+        format!("P-{:06}", self.index)
+    }
+
+    /// Where it is kept.
+    pub fn location(&self) -> &'static str {
+        self.pick(&PLACES, 16)
+    }
+
     fn pick<'a>(&self, from: &[&'a str], shift: u32) -> &'a str {
         from[(self.bits >> shift) as usize % from.len()]
     }
@@ -62,13 +72,10 @@ impl Part {
     /// Appends this part's line for COPY into `app.parts`.
     pub(crate) fn copy_part(&self, yacht: Uuid, lines: &mut String) {
         let (thing, kind) = (self.pick(&THINGS, 0), self.pick(&KINDS, 8));
-        let (place, unit) = (self.pick(&PLACES, 16), self.pick(&UNITS, 24));
+        let (number, location, unit) = (self.number(), self.location(), self.pick(&UNITS, 24));
         let minimum = self.bits >> 32 & 15;
-        let _ = writeln!(
-            lines,
-            "{}\t{yacht}\tP-{:06}\t{thing}, {kind}\t{kind}\t{place}\t{unit}\t{minimum}",
-            self.id, self.index
-        );
+        let _ =
+            writeln!(lines, "{}\t{yacht}\t{number}\t{thing}, {kind}\t{kind}\t{location}\t{unit}\t{minimum}", self.id);
     }
 
     /// Appends this part's line for COPY into `app.stock`.

@@ -13,6 +13,9 @@ use crate::{Error, Server, TokenSecret};
 
 const CONTROL_SCHEMA: &str = include_str!("../../../fixtures/schema/control.sql");
 const TENANT_SCHEMA: &str = include_str!("../../../fixtures/schema/tenant.sql");
+const INDEXES: &str = include_str!("../../../fixtures/schema/indexes.sql");
+/// How each line of it begins that makes an index; the name follows.
+const MAKES_INDEX: &str = "create index if not exists ";
 
 /// Lines sent to COPY at a time.
 const COPY_CHUNK: usize = 2_000;
@@ -217,7 +220,25 @@ impl Fixture {
         };
         copy(&client, "copy app.parts from stdin", parts(), Part::copy_part).await.map_err(failed())?;
         copy(&client, "copy app.stock from stdin", parts(), Part::copy_stock).await.map_err(failed())?;
+        client.batch_execute(INDEXES).await.map_err(failed())?;
         client.batch_execute("vacuum analyze app.parts, app.stock").await.map_err(failed())
+    }
+
+    /// Creates the indexes of the fix `indexes` in all tenants' databases, or drops them. A new fixture has them.
+    pub async fn set_indexes(&self, on: bool) -> Result<(), Error> {
+        let change = if on {
+            INDEXES.to_owned()
+        } else {
+            index_names().map(|name| format!("drop index if exists app.{name};")).collect()
+        };
+        let verb = if on { "create" } else { "drop" };
+        for tenant in &self.rows.tenants {
+            let failed = || Error::database(format!("{verb} the indexes of {}", tenant.login.database));
+            let client = self.server.admin(&tenant.login.database).await?;
+            client.batch_execute(&change).await.map_err(failed())?;
+            client.batch_execute("analyze app.parts, app.stock").await.map_err(failed())?;
+        }
+        Ok(())
     }
 
     /// The server it is on.
@@ -294,6 +315,11 @@ impl TenantFixture {
             login: Login::new(format!("{prefix}_{index}")),
         }
     }
+}
+
+/// The indexes of the fix `indexes`.
+fn index_names() -> impl Iterator<Item = &'static str> {
+    INDEXES.lines().filter_map(|line| line.strip_prefix(MAKES_INDEX)?.split(' ').next())
 }
 
 #[derive(Clone, Copy)]
