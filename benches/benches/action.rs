@@ -7,7 +7,7 @@ use std::time::Instant;
 use benches::Bed;
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion};
-use tare_gateway::action::{self, Action, Call, Outcome, Shape};
+use tare_gateway::action::{self, Action, Call, Outcome, Record, Request, Shape};
 use tare_gateway::auth::Caller;
 use tare_gateway::connection::Connection;
 use tare_gateway::response;
@@ -76,9 +76,10 @@ impl Ready {
     async fn act(&mut self, way: &Way, nth: u64) -> Outcome {
         let Self { caller, tenant, connection, calls, .. } = self;
         let call = &calls[nth as usize % calls.len()];
+        let request = Request { caller, tenant, call, shape: way.shape, record: Record::Apart };
         let outcome = match way.one_call {
-            true => action::one_call(connection, caller, tenant, call, way.shape, None).await,
-            false => action::statements(connection, caller, tenant, call, way.shape).await,
+            true => action::one_call(connection, &request).await,
+            false => action::statements(connection, &request).await,
         };
         outcome.expect("the action is done")
     }

@@ -1,15 +1,27 @@
-//! audit: a row written and awaited, or handed to the queue; and the queue's rows, until they are in their table.
+//! audit: a row written and awaited, handed to a queue on the disk or in memory, or written along with its action; and rows
+//! until they are in their table. Each beside what it costs at least.
 
+use std::io::Cursor;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use benches::{AUDIT_CAPACITY, Bed};
-use criterion::Criterion;
-use tare_gateway::audit::{Audit, Event, Trail};
+use benches::Bed;
+use criterion::measurement::WallTime;
+use criterion::{BenchmarkGroup, Criterion, Throughput};
+use futures_util::SinkExt;
+use tare_gateway::action::{self, Call, Record, Request, Shape};
+use tare_gateway::audit::{Audit, AuditSettings, Event, Queue, Trail};
+use tare_gateway::auth::Caller;
+use tare_gateway::connection::Connection;
+use tare_gateway::tenant::Tenant;
 use tare_testbed::Size;
+use tempfile::TempDir;
 use uuid::Uuid;
 
 /// Events recorded before the queue is let run empty: what is measured is handing over, not waiting for room.
-const CHUNK: usize = AUDIT_CAPACITY / 2;
+const CHUNK: usize = 10_000;
+
+const COPY: &str = "copy app.audit_log (id, yacht_id, user_id, action, payload, outcome, created_at) from stdin";
 
 fn main() {
     benches::run(Size::SMALL, audit);
@@ -17,48 +29,235 @@ fn main() {
 
 fn audit(criterion: &mut Criterion, bed: &Bed) {
     let mut group = criterion.benchmark_group("audit");
-    // The last is the time of one row when many are recorded and then waited for together.
-    let ways =
-        [("sync", None, false), ("async", Some(AUDIT_CAPACITY), false), ("async-drained", Some(AUDIT_CAPACITY), true)];
-    for (way, capacity, until_drained) in ways {
-        let (mut ready, mut recorded) = (None, 0);
-        group.bench_function(way, |bencher| {
-            let (audit, caller, tenant, connection, calls, _) = ready.get_or_insert_with(|| {
-                let _within = bed.runtime().enter();
-                let audit = Audit::new(capacity, bed.connections(true));
-                let (tenant, connection) = bed.tenant();
-                (audit, bed.caller(), tenant, connection, bed.calls("view_part_details"), bed.rows("app.audit_log"))
-            });
-            bencher.iter_custom(|iterations| {
-                recorded += iterations;
-                bed.runtime().block_on(async {
-                    let (mut time, mut left) = (Duration::ZERO, iterations as usize);
-                    while left > 0 {
-                        let chunk = left.min(CHUNK);
-                        left -= chunk;
-                        let event = |nth| {
-                            let call = &calls[nth % calls.len()];
-                            Event::new(Uuid::now_v7(), *caller, tenant.clone(), call, Trail::Done)
-                        };
-                        let events: Vec<_> = (0..chunk).map(event).collect();
-                        let start = Instant::now();
-                        for event in events {
-                            audit.record(connection, event).await.expect("the event is recorded");
-                        }
-                        if until_drained {
-                            audit.flush().await;
-                        }
-                        time += start.elapsed();
-                        audit.flush().await;
-                    }
-                    time
-                })
-            });
+    group.throughput(Throughput::Elements(1));
+    awaited(&mut group, bed);
+    store_bare(&mut group, bed);
+    queued(&mut group, bed, "durable", true, false);
+    channel_bare(&mut group, bed);
+    queued(&mut group, bed, "async", false, false);
+    // From here on the time of one row when many are recorded and then waited for together.
+    copy_bare(&mut group, bed);
+    queued(&mut group, bed, "durable-drained", true, true);
+    queued(&mut group, bed, "async-drained", false, true);
+    // What a mutation costs without its audit row, and with it in the same transaction.
+    mutation(&mut group, bed, "mutation-unaudited", || Record::Apart);
+    mutation(&mut group, bed, "mutation-audited", || Record::Along(Uuid::now_v7()));
+    group.finish();
+}
+
+type Group<'a> = BenchmarkGroup<'a, WallTime>;
+
+/// Who does what.
+struct Scene {
+    caller: Caller,
+    tenant: Arc<Tenant>,
+    connection: Connection,
+    calls: Vec<Call>,
+    /// Rows of the audit log before.
+    rows: u64,
+    recorded: u64,
+}
+
+impl Scene {
+    fn new(bed: &Bed, action: &str) -> Self {
+        let (tenant, connection) = bed.tenant();
+        let (calls, rows) = (bed.calls(action), bed.rows("app.audit_log"));
+        Self { caller: bed.caller(), tenant, connection, calls, rows, recorded: 0 }
+    }
+
+    fn events(&mut self, count: usize) -> Vec<Event> {
+        self.recorded += count as u64;
+        let call = |nth: usize| &self.calls[nth % self.calls.len()];
+        let event = |nth| Event::new(Uuid::now_v7(), self.caller, &self.tenant, call(nth), Trail::Done);
+        (0..count).map(event).collect()
+    }
+
+    /// A row as COPY reads it, which is as long as what the store keeps.
+    fn line(&self, nth: usize) -> String {
+        let (id, yacht, user) = (Uuid::now_v7(), self.tenant.yacht, self.caller.user);
+        let call = &self.calls[nth % self.calls.len()];
+        let (action, payload) = (call.action().name(), call.payload_json());
+        format!("{id}\t{yacht}\t{user}\t{action}\t{payload}\tdone\tnow\n")
+    }
+
+    fn expect_rows(&self, bed: &Bed) {
+        assert_eq!(bed.rows("app.audit_log") - self.rows, self.recorded, "one row for each event recorded");
+    }
+}
+
+fn awaited(group: &mut Group<'_>, bed: &Bed) {
+    let mut ready = None;
+    group.bench_function("sync", |bencher| {
+        let scene = ready.get_or_insert_with(|| Scene::new(bed, "view_part_details"));
+        bencher.iter_custom(|iterations| {
+            let events = scene.events(iterations as usize);
+            bed.runtime().block_on(async {
+                let start = Instant::now();
+                for event in &events {
+                    Audit::write(&mut scene.connection, event).await.expect("the row is written");
+                }
+                start.elapsed()
+            })
         });
-        if let Some((audit, .., before)) = ready {
-            bed.runtime().block_on(audit.close());
-            assert_eq!(bed.rows("app.audit_log") - before, recorded, "one row for each event recorded");
+    });
+    if let Some(scene) = ready {
+        scene.expect_rows(bed);
+    }
+}
+
+/// Events handed to the queue one after the other, or that and then waited for.
+fn queued(group: &mut Group<'_>, bed: &Bed, way: &str, durable: bool, until_drained: bool) {
+    let mut ready = None;
+    group.bench_function(way, |bencher| {
+        let (scene, audit, _) = ready.get_or_insert_with(|| {
+            let folder = folder();
+            let queue = if durable { Queue::Durable(folder.path().to_owned()) } else { Queue::Memory };
+            let audit = bed.audit(AuditSettings { queue, capacity: 2 * CHUNK, ..AuditSettings::default() });
+            (Scene::new(bed, "view_part_details"), audit, folder)
+        });
+        bencher.iter_custom(|iterations| {
+            let (mut time, mut left) = (Duration::ZERO, iterations as usize);
+            while left > 0 {
+                let events = scene.events(left.min(CHUNK));
+                left -= events.len();
+                time += bed.runtime().block_on(record(audit, events, durable && until_drained, until_drained));
+            }
+            time
+        });
+    });
+    if let Some((scene, audit, _folder)) = ready {
+        bed.runtime().block_on(audit.close());
+        scene.expect_rows(bed);
+    }
+}
+
+/// How long it takes; those that are on their way to the disk share its syncs when they come `together`.
+async fn record(audit: &Audit, events: Vec<Event>, together: bool, until_drained: bool) -> Duration {
+    let start = Instant::now();
+    match together {
+        true => {
+            let all = futures_util::future::try_join_all(events.into_iter().map(|event| audit.enqueue(event)));
+            all.await.expect("the events are recorded");
+        }
+        false => {
+            for event in events {
+                audit.enqueue(event).await.expect("the event is recorded");
+            }
         }
     }
-    group.finish();
+    if until_drained {
+        audit.flush().await;
+    }
+    let time = start.elapsed();
+    audit.flush().await;
+    time
+}
+
+/// What a durable queue costs at least: the store's own commit of one event, synced.
+fn store_bare(group: &mut Group<'_>, bed: &Bed) {
+    let mut ready = None;
+    group.bench_function("store-bare", |bencher| {
+        let (store, events, line, next, _) = ready.get_or_insert_with(|| {
+            let folder = folder();
+            let store = fjall::Database::builder(folder.path()).open().expect("a store");
+            let events = store.keyspace("events", fjall::KeyspaceCreateOptions::default).expect("a keyspace");
+            let scene = Scene::new(bed, "view_part_details");
+            (store, events, scene.line(0), 0_u64, folder)
+        });
+        bencher.iter(|| {
+            let mut batch = store.batch().durability(Some(fjall::PersistMode::SyncData));
+            batch.insert(events, next.to_be_bytes(), line.as_bytes());
+            *next += 1;
+            batch.commit().expect("the event is stored");
+        });
+    });
+}
+
+/// What a queue in memory costs at least: tokio's bounded channel, with a task that takes from it.
+fn channel_bare(group: &mut Group<'_>, bed: &Bed) {
+    let mut scene = None;
+    group.bench_function("channel-bare", |bencher| {
+        let scene = scene.get_or_insert_with(|| Scene::new(bed, "view_part_details"));
+        bencher.iter_custom(|iterations| {
+            let (mut time, mut left) = (Duration::ZERO, iterations as usize);
+            while left > 0 {
+                let events = scene.events(left.min(CHUNK));
+                left -= events.len();
+                time += bed.runtime().block_on(async {
+                    let (sender, mut receiver) = tokio::sync::mpsc::channel(2 * CHUNK);
+                    let taking = tokio::spawn(async move { while receiver.recv().await.is_some() {} });
+                    let start = Instant::now();
+                    for event in events {
+                        sender.send(event).await.expect("it is received");
+                    }
+                    let time = start.elapsed();
+                    drop(sender);
+                    taking.await.expect("the receiver ends");
+                    time
+                });
+            }
+            time
+        });
+    });
+}
+
+/// What rows cost at least: one COPY into the same table, as its owner.
+fn copy_bare(group: &mut Group<'_>, bed: &Bed) {
+    let mut ready = None;
+    group.bench_function("copy-bare", |bencher| {
+        let (scene, client) = ready.get_or_insert_with(|| {
+            let fixture = bed.fixture();
+            let admin = fixture.server().admin(&fixture.tenants()[0].login.database);
+            (Scene::new(bed, "view_part_details"), bed.runtime().block_on(admin).expect("the server answers"))
+        });
+        bencher.iter_custom(|iterations| {
+            let (mut time, mut left) = (Duration::ZERO, iterations as usize);
+            while left > 0 {
+                let count = left.min(CHUNK);
+                left -= count;
+                scene.recorded += count as u64;
+                time += bed.runtime().block_on(async {
+                    let start = Instant::now();
+                    let lines: String = (0..count).map(|nth| scene.line(nth)).collect();
+                    let sink = client.copy_in::<_, Cursor<String>>(COPY).await.expect("the table takes rows");
+                    let mut sink = std::pin::pin!(sink);
+                    sink.send(Cursor::new(lines)).await.expect("the rows are sent");
+                    assert_eq!(sink.finish().await.expect("the rows are written"), count as u64);
+                    start.elapsed()
+                });
+            }
+            time
+        });
+    });
+    if let Some((scene, _)) = ready {
+        scene.expect_rows(bed);
+    }
+}
+
+fn mutation(group: &mut Group<'_>, bed: &Bed, way: &str, record: fn() -> Record) {
+    let mut ready = None;
+    group.bench_function(way, |bencher| {
+        let scene = ready.get_or_insert_with(|| Scene::new(bed, "consume_part"));
+        bencher.iter_custom(|iterations| {
+            bed.runtime().block_on(async {
+                let start = Instant::now();
+                for nth in 0..iterations as usize {
+                    let (call, record) = (&scene.calls[nth % scene.calls.len()], record());
+                    scene.recorded += u64::from(record != Record::Apart);
+                    let request =
+                        Request { caller: &scene.caller, tenant: &scene.tenant, call, shape: Shape::ByKey, record };
+                    action::one_call(&scene.connection, &request).await.expect("the action is done");
+                }
+                start.elapsed()
+            })
+        });
+    });
+    if let Some(scene) = ready {
+        scene.expect_rows(bed);
+    }
+}
+
+/// On the disk that the build is on: temporary folders may be in memory.
+fn folder() -> TempDir {
+    tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder for the store")
 }

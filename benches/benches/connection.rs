@@ -76,7 +76,8 @@ fn connection(criterion: &mut Criterion, bed: &Bed) {
         let pool = ready.get_or_insert_with(|| {
             let fast = ManagerConfig { recycling_method: RecyclingMethod::Fast };
             let (tenant, _) = bed.tenant();
-            let manager = Manager::from_config(tenant.database.clone(), MakeRustlsConnect::new(bed.tls()), fast);
+            let manager =
+                Manager::from_config(tenant.database.config().clone(), MakeRustlsConnect::new(bed.tls()), fast);
             Pool::builder(manager).max_size(16).build().expect("a pool without time-outs builds")
         });
         let acquire = async || drop(pool.get().await.expect("the server answers"));

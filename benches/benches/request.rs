@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use benches::Bed;
 use criterion::Criterion;
-use tare_gateway::Strategy;
+use tare_gateway::{Attributes, Strategy};
 use tare_testbed::Size;
 
 fn main() {
@@ -24,7 +24,8 @@ fn request(criterion: &mut Criterion, bed: &Bed) {
                     let start = Instant::now();
                     for nth in done..done + iterations {
                         let request = &requests[nth as usize % requests.len()];
-                        let reply = gateway.execute(&request.token, request.body.as_bytes()).await;
+                        let reply =
+                            gateway.execute(&request.token, request.body.as_bytes(), Attributes::default()).await;
                         assert!(!reply.result.expect("the request is answered").is_empty());
                     }
                     done += iterations;

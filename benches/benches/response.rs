@@ -4,7 +4,7 @@ use std::hint::black_box;
 
 use benches::Bed;
 use criterion::Criterion;
-use tare_gateway::action::{self, Action, Outcome, Shape};
+use tare_gateway::action::{self, Action, Outcome, Record, Request, Shape};
 use tare_gateway::response;
 use tare_testbed::Size;
 
@@ -30,10 +30,12 @@ fn responses(criterion: &mut Criterion, bed: &Bed) {
 /// What a real database answered.
 fn outcome(bed: &Bed, way: &str) -> Outcome {
     let (caller, (tenant, mut connection), calls) = (bed.caller(), bed.tenant(), bed.calls("view_part_details"));
+    let request =
+        Request { caller: &caller, tenant: &tenant, call: &calls[0], shape: Shape::ByKey, record: Record::Apart };
     let outcome = bed.runtime().block_on(async {
         match way {
-            "typed" => action::statements(&mut connection, &caller, &tenant, &calls[0], Shape::ByKey).await,
-            _ => action::one_call(&connection, &caller, &tenant, &calls[0], Shape::ByKey, None).await,
+            "typed" => action::statements(&mut connection, &request).await,
+            _ => action::one_call(&connection, &request).await,
         }
     });
     outcome.expect("the action is done")

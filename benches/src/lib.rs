@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use criterion::{Criterion, PlottingBackend};
 use tare_gateway::action::Call;
+use tare_gateway::audit::{Audit, AuditSettings};
 use tare_gateway::auth::{Caller, Keys, VerifierSettings};
 use tare_gateway::connection::{Connection, Connections, PoolSettings};
 use tare_gateway::tenant::{Tenant, TenantSettings, Tenants};
@@ -18,8 +19,6 @@ use tare_testbed::{AUDIENCE, Fixture, HANDOVER, ISSUER, Prepared, Server, Size, 
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Audit events that may wait in memory.
-pub const AUDIT_CAPACITY: usize = 10_000;
 /// Requests prepared before measuring, taken in turn.
 pub const REQUESTS: usize = 1_000;
 /// How long the server may take to notice that a connection was closed.
@@ -85,11 +84,13 @@ impl Bed {
 
     /// Connections from pools, or opened one by one.
     pub fn connections(&self, pooled: bool) -> Arc<Connections> {
+        let _within = self.runtime.enter();
         Arc::new(Connections::new(pooled, self.tls(), PoolSettings::default()))
     }
 
     /// Tenants looked up over `connections`, and remembered or not.
     pub fn tenants(&self, connections: Arc<Connections>, remember: bool) -> Tenants {
+        let _within = self.runtime.enter();
         let control = self.fixture().control().config(self.fixture().server());
         Tenants::new(control, connections, remember.then(TenantSettings::default))
     }
@@ -105,7 +106,7 @@ impl Bed {
             tls: self.tls(),
             pool: PoolSettings::default(),
             tenant: TenantSettings::default(),
-            audit_capacity: AUDIT_CAPACITY,
+            audit: AuditSettings::default(),
         })
         .expect("the fixture's secret is long enough")
     }
@@ -113,6 +114,14 @@ impl Bed {
     /// Creates or drops the indexes that the actions need. Whoever drops them creates them again when done.
     pub fn set_indexes(&self, on: bool) {
         self.runtime.block_on(self.fixture().set_indexes(on)).expect("the fixture's indexes can be changed");
+    }
+
+    /// An audit queue.
+    pub fn audit(&self, settings: AuditSettings) -> Audit {
+        let connections = self.connections(true);
+        let tenants = Arc::new(self.tenants(connections.clone(), false));
+        let _within = self.runtime.enter();
+        Audit::new(Some(settings), tenants, connections).expect("the queue can be opened")
     }
 
     /// A member of the first tenant's crew.

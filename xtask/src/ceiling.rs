@@ -147,7 +147,7 @@ fn script() -> String {
         let branch = if nth == 0 { "\\if" } else { "\\elif" };
         format!(
             "{branch} :request = {nth}\n\
-             select status, body::text from app.execute(:yacht{nth}, :user{nth}, '{ACTION}', :payload{nth}, null);\n"
+             select status, body::text from app.execute(:yacht{nth}, :user{nth}, '{ACTION}', :payload{nth}, null, false);\n"
         )
     });
     format!("\\set request random(0, {})\n{}\\endif\n", VARIETY - 1, branches.collect::<String>())

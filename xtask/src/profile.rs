@@ -93,7 +93,7 @@ fn query(fixture: &Fixture, action: &str, strategy: Strategy) -> Result<String> 
     let prepared = Template::named(action)?.requests(fixture, fixture.tenants(), 1);
     let call = Call::parse(prepared[0].body.as_bytes())?;
     Ok(format!(
-        "select status, body::text from app.execute('{}', '{}', '{}', '{}', null)",
+        "select status, body::text from app.execute('{}', '{}', '{}', '{}', null, false)",
         tenant.yachts[0],
         tenant.crew[0].id,
         call.action().name_in_database(Shape::of(strategy)),

@@ -20,15 +20,18 @@ use bytes::Bytes;
 use tokio_postgres::Config;
 use uuid::Uuid;
 
-use action::{Call, Shape};
-use audit::{Audit, Event, Trail};
-use auth::{KeysError, Verifier, VerifierSettings};
-use connection::{Connections, PoolSettings};
-use tenant::{TenantSettings, Tenants};
+use action::{Call, Outcome, Record, Request, Shape};
+use audit::{Audit, AuditMetrics, AuditSettings, Event, StoreError, Trail};
+use auth::{Caller, KeysError, Verifier, VerifierSettings};
+use connection::{Connection, Connections, PoolMetrics, PoolSettings};
+use tenant::{CacheMetrics, TenantSettings, Tenants};
 
-pub use error::Error;
+pub use error::{Busy, Error};
 pub use strategy::{Fix, Strategy, UnknownFix};
 pub use timing::{Component, Timings};
+
+/// Bytes of an idempotency key at most.
+const LONGEST_KEY: usize = 255;
 
 /// What a gateway needs to know before its first request.
 #[derive(Clone, Debug)]
@@ -45,14 +48,14 @@ pub struct Settings {
     pub pool: PoolSettings,
     /// Bounds of the tenant cache; used when [`Fix::TenantCache`] is on.
     pub tenant: TenantSettings,
-    /// Audit events that may wait in memory; used when [`Fix::AsyncAudit`] is on. A full queue makes requests wait.
-    pub audit_capacity: usize,
+    /// The audit queue and its bounds; used when [`Fix::AsyncAudit`] is on.
+    pub audit: AuditSettings,
 }
 
 /// The way of a request, from token to bytes.
 pub struct Gateway {
     auth: Verifier,
-    tenants: Tenants,
+    tenants: Arc<Tenants>,
     connections: Arc<Connections>,
     audit: Audit,
     strategy: Strategy,
@@ -66,74 +69,142 @@ pub struct Reply {
     pub timings: Timings,
 }
 
+/// What comes with a request besides its token and its body.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Attributes<'a> {
+    /// The client's `Idempotency-Key`, 1 to 255 bytes: a mutation that is sent again under its key is not done again, and is
+    /// answered as it was. Reads take no notice of it.
+    pub idempotency_key: Option<&'a str>,
+}
+
+/// Why a gateway cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    /// There are no keys to check tokens with, see [`Verifier::new`].
+    #[error(transparent)]
+    Keys(#[from] KeysError),
+    /// The durable audit queue cannot be opened.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// How a gateway is, and what has been counted since its start. Of what is not there, nothing.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    /// The pools.
+    pub pools: Option<PoolMetrics>,
+    /// The tenant cache.
+    pub tenants: Option<CacheMetrics>,
+    /// The audit queue.
+    pub audit: Option<AuditMetrics>,
+}
+
 impl Gateway {
-    /// Prepares every component. Opens no connection: a tenant's first request does.
+    /// Prepares every component, and delivers what an earlier run has left in a durable audit queue. Opens no connection to a
+    /// tenant's database: its first request does.
     ///
-    /// Must be called within a Tokio runtime, which drains the audit queue.
+    /// Must be called within a Tokio runtime, in which changes of tenants are listened for and audit events delivered.
     ///
     /// # Errors
-    /// There are no keys to check tokens with, see [`Verifier::new`].
-    pub fn new(settings: Settings) -> Result<Self, KeysError> {
-        let auth = Verifier::new(settings.auth)?;
+    /// There are no keys to check tokens with, or the audit queue's store cannot be opened.
+    pub fn new(settings: Settings) -> Result<Self, SetupError> {
         let strategy = settings.strategy;
+        let auth = Verifier::new(settings.auth)?;
         let connections = Arc::new(Connections::new(strategy.has(Fix::Pooling), settings.tls, settings.pool));
-        Ok(Self {
-            auth,
-            tenants: Tenants::new(
-                settings.control,
-                connections.clone(),
-                strategy.has(Fix::TenantCache).then_some(settings.tenant),
-            ),
-            audit: Audit::new(strategy.has(Fix::AsyncAudit).then_some(settings.audit_capacity), connections.clone()),
-            connections,
-            strategy,
-        })
+        let remember = strategy.has(Fix::TenantCache).then_some(settings.tenant);
+        let tenants = Arc::new(Tenants::new(settings.control, connections.clone(), remember));
+        let queue = strategy.has(Fix::AsyncAudit).then_some(settings.audit);
+        let audit = Audit::new(queue, tenants.clone(), connections.clone())?;
+        Ok(Self { auth, tenants, connections, audit, strategy })
     }
 
     /// Answers one request: `token` is the bearer token alone, `body` the JSON `{action, context, payload}`.
-    pub async fn execute(&self, token: &str, body: &[u8]) -> Reply {
+    pub async fn execute(&self, token: &str, body: &[u8], attributes: Attributes<'_>) -> Reply {
         let mut timings = Timings::default();
-        let result = self.run(token, body, &mut timings).await;
+        let result = self.run(token, body, attributes, &mut timings).await;
         Reply { result, timings }
     }
 
-    async fn run(&self, token: &str, body: &[u8], timings: &mut Timings) -> Result<Bytes, Error> {
+    async fn run(
+        &self,
+        token: &str,
+        body: &[u8],
+        attributes: Attributes<'_>,
+        timings: &mut Timings,
+    ) -> Result<Bytes, Error> {
         let caller = timings.time(Component::Auth, || self.auth.verify(token))?;
         let call = timings.time(Component::Action, || Call::parse(body))?;
         let tenant = timings.time_async(Component::Tenant, self.tenants.of(&caller)).await?;
         tenant.permits(&call)?;
+        let record = self.record(&call, &caller, attributes)?;
         let mut connection =
             timings.time_async(Component::Connection, self.connections.get(tenant.id, &tenant.database)).await?;
 
-        let audit_id = Uuid::now_v7();
-        let in_transaction = self.audited_in_transaction(&call);
-        let shape = Shape::of(self.strategy);
-        let acted = timings
-            .time_async(Component::Action, async {
-                match self.strategy.has(Fix::OneCall) {
-                    true => {
-                        let audited = in_transaction.then_some(audit_id);
-                        action::one_call(&connection, &caller, &tenant, &call, shape, audited).await
-                    }
-                    false => action::statements(&mut connection, &caller, &tenant, &call, shape).await,
-                }
-            })
-            .await;
+        let request =
+            Request { caller: &caller, tenant: &tenant, call: &call, shape: Shape::of(self.strategy), record };
+        let acted = timings.time_async(Component::Action, self.act(&mut connection, &request)).await;
 
-        if let Some(trail) = Trail::of(&acted)
-            && !(in_transaction && trail == Trail::Done)
-        {
-            let event = Event::new(audit_id, caller, tenant, &call, trail);
-            timings.time_async(Component::Audit, self.audit.record(&mut connection, event)).await?;
+        let recorded_along = record != Record::Apart && acted.is_ok();
+        match Trail::of(&acted).filter(|_| !recorded_along) {
+            None => connection.release(),
+            Some(trail) => {
+                let event = Event::new(Uuid::now_v7(), caller, &tenant, &call, trail);
+                timings.time_async(Component::Audit, self.audit(connection, event)).await?;
+            }
         }
         let outcome = acted?;
-        connection.release();
         Ok(timings.time(Component::Response, || response::body(call.action(), &outcome)))
     }
 
-    /// A mutation done in one call takes its audit row along: no added round trip, and neither can be without the other.
-    fn audited_in_transaction(&self, call: &Call) -> bool {
-        self.strategy.has(Fix::OneCall) && self.strategy.has(Fix::AsyncAudit) && call.action().mutates()
+    /// A mutation done in one call takes its audit row along: no added round trip, and neither can be without the other. One
+    /// with an idempotency key does under every strategy: there is no other way to know that it was done.
+    fn record(&self, call: &Call, caller: &Caller, attributes: Attributes<'_>) -> Result<Record, Error> {
+        let along = self.strategy.has(Fix::OneCall) && self.strategy.has(Fix::AsyncAudit);
+        match attributes.idempotency_key {
+            Some(key) if key.is_empty() || key.len() > LONGEST_KEY => {
+                Err(Error::Malformed(format!("an idempotency key has 1 to {LONGEST_KEY} bytes")))
+            }
+            _ if !call.action().mutates() => Ok(Record::Apart),
+            Some(key) => Ok(Record::Once(Uuid::new_v5(&caller.user, key.as_bytes()))),
+            None if along => Ok(Record::Along(Uuid::now_v7())),
+            None => Ok(Record::Apart),
+        }
+    }
+
+    async fn act(&self, connection: &mut Connection, request: &Request<'_>) -> Result<Outcome, Error> {
+        let once = async |connection: &mut Connection| match self.strategy.has(Fix::OneCall) {
+            true => action::one_call(connection, request).await,
+            false => action::statements(connection, request).await,
+        };
+        match once(connection).await {
+            // The same request was under way at the same time. It is done now, and its answer there.
+            Err(error) if error.is_duplicate() && matches!(request.record, Record::Once(_)) => once(connection).await,
+            acted => acted,
+        }
+    }
+
+    /// Records `event`. The queue needs no connection, and who waits for a place in it should not keep one from it.
+    async fn audit(&self, mut connection: Connection, event: Event) -> Result<(), Error> {
+        match self.audit.is_queued() {
+            true => {
+                connection.release();
+                self.audit.enqueue(event).await
+            }
+            false => Audit::write(&mut connection, &event).await,
+        }
+    }
+
+    /// Whether requests can be answered: the control database is.
+    ///
+    /// # Errors
+    /// Why it is not.
+    pub async fn check(&self) -> Result<(), Error> {
+        self.tenants.check().await
+    }
+
+    /// How it is, and what has been counted.
+    pub fn metrics(&self) -> Metrics {
+        Metrics { pools: self.connections.metrics(), tenants: self.tenants.metrics(), audit: self.audit.metrics() }
     }
 
     /// Waits until every audit event taken so far is in its table.

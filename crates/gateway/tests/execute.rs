@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
+use tare_gateway::audit::AuditSettings;
 use tare_gateway::auth::{Keys, VerifierSettings};
 use tare_gateway::connection::PoolSettings;
 use tare_gateway::tenant::TenantSettings;
-use tare_gateway::{Component, Fix, Gateway, Reply, Settings, Strategy};
+use tare_gateway::{Attributes, Component, Fix, Gateway, Reply, Settings, Strategy};
 use tare_testbed::{AUDIENCE, Fixture, ISSUER, Part, Server, Size, Template};
 use uuid::Uuid;
 
@@ -35,7 +36,7 @@ impl Bed {
             tls: tare_tls::client(fixture.server().root_certificate()).unwrap(),
             pool: PoolSettings::default(),
             tenant: TenantSettings::default(),
-            audit_capacity: 100,
+            audit: AuditSettings { capacity: 100, ..AuditSettings::default() },
         })
         .unwrap();
         Self { gateway, fixture }
@@ -43,7 +44,7 @@ impl Bed {
 
     async fn reply(&self, user: Uuid, action: &str, payload: Value) -> Reply {
         let body = json!({"action": action, "payload": payload}).to_string();
-        self.gateway.execute(&self.fixture.secret().mint(user), body.as_bytes()).await
+        self.gateway.execute(&self.fixture.secret().mint(user), body.as_bytes(), Attributes::default()).await
     }
 
     async fn ask(&self, user: Uuid, action: &str, payload: Value) -> Result<Value, u16> {
@@ -195,7 +196,8 @@ async fn only_by_key_and_with_its_index_no_more_is_read_than_the_page() {
             panic!("one")
         };
         let body: Value = serde_json::from_str(&request.body).unwrap();
-        let page = bed.gateway.execute(&request.token, request.body.as_bytes()).await.result.unwrap();
+        let page =
+            bed.gateway.execute(&request.token, request.body.as_bytes(), Attributes::default()).await.result.unwrap();
         assert_eq!(numbers(&[serde_json::from_slice(&page).unwrap()]).len(), limit);
         bed.gateway.close().await;
         (entries_read(&bed).await, body["payload"]["from"]["offset"].as_u64().unwrap() as usize)
@@ -265,7 +267,7 @@ async fn nobody_reaches_another_yacht_or_tenant() {
             "payload": part,
         });
         let token = bed.fixture.secret().mint(bed.crew(0, 0));
-        let reply = bed.gateway.execute(&token, elsewhere.to_string().as_bytes()).await;
+        let reply = bed.gateway.execute(&token, elsewhere.to_string().as_bytes(), Attributes::default()).await;
         assert_eq!(reply.result.unwrap_err().status(), 403);
     }
 }
@@ -307,7 +309,7 @@ async fn every_component_that_was_reached_has_a_time() {
         Component::ALL.map(|component| (reply.timings.of(component).is_zero(), component.name())).into();
     assert!(times.iter().all(|(zero, _)| !zero), "{times:?}");
 
-    let refused = bed.gateway.execute("no token", b"{}").await;
+    let refused = bed.gateway.execute("no token", b"{}", Attributes::default()).await;
     assert!(!refused.timings.of(Component::Auth).is_zero());
     assert!(refused.timings.of(Component::Tenant).is_zero());
 }

@@ -6,11 +6,11 @@ use axum::Router;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{DefaultBodyLimit, State};
-use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, WWW_AUTHENTICATE};
+use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use tare_gateway::{Error, Gateway, Reply, response};
+use tare_gateway::{Attributes, Error, Gateway, Reply, response};
 use tokio_util::task::TaskTracker;
 
 /// Bytes of a request's body at most; an action's is a few hundred.
@@ -45,7 +45,7 @@ async fn execute(
         Err(rejection) => return refusal(rejection.status(), "body", &rejection.body_text()),
     };
     // A task of its own: a client that hangs up must not stop an action between the change and its audit row.
-    let acting = under_way.spawn(async move { gateway.execute(bearer(&headers), &body).await });
+    let acting = under_way.spawn(async move { gateway.execute(bearer(&headers), &body, attributes(&headers)).await });
     match acting.await {
         Ok(reply) => answer(reply),
         Err(error) => {
@@ -64,13 +64,22 @@ fn bearer(headers: &HeaderMap) -> &str {
     }
 }
 
+fn attributes(headers: &HeaderMap) -> Attributes<'_> {
+    let key = headers.get("idempotency-key").map(|value| value.to_str().unwrap_or_default());
+    Attributes { idempotency_key: key }
+}
+
 fn answer(Reply { result, timings }: Reply) -> Response {
     let mut response = match result {
         Ok(body) => json(StatusCode::OK, body),
         Err(error) => {
             log(&error);
             let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-            json(status, response::error_body(&error))
+            let mut response = json(status, response::error_body(&error));
+            if let Some(seconds) = error.retry_after() {
+                response.headers_mut().insert(RETRY_AFTER, seconds.into());
+            }
+            response
         }
     };
     if response.status() == StatusCode::UNAUTHORIZED {

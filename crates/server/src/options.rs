@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
+use tare_gateway::audit::{AuditSettings, Queue};
 use tare_gateway::auth::{Keys, VerifierSettings};
 use tare_gateway::connection::PoolSettings;
 use tare_gateway::tenant::TenantSettings;
@@ -49,16 +50,30 @@ pub struct Options {
     #[arg(long, env = "TARE_ROOT_CERTIFICATE", value_name = "FILE")]
     root_certificate: Option<PathBuf>,
 
+    /// Connections to all databases at most.
+    #[arg(long, default_value_t = 80, value_parser = at_least_one)]
+    budget: usize,
+
     /// Connections to one tenant's database at most.
     #[arg(long, default_value_t = 16, value_parser = at_least_one)]
     pool_size: usize,
 
-    /// Seconds a user's tenant is remembered, and so the longest a revoked user goes on working.
-    #[arg(long, default_value_t = 30)]
-    tenant_ttl: u64,
+    /// Do not prepare statements under names: for a PgBouncer before 1.21 in transaction mode. Changes of tenants are not listened
+    /// for then either, which such a pooler does not pass on.
+    #[arg(long)]
+    pooler: bool,
 
-    /// Audit events that may wait in memory.
-    #[arg(long, default_value_t = 10_000)]
+    /// Seconds after which a revoked user is refused at the latest, also when the control database is down.
+    #[arg(long, default_value_t = 30.0, value_parser = seconds)]
+    tenant_bound: f64,
+
+    /// The folder of the durable audit queue, of this server alone. Without it the queue is in memory, and a crash loses what is
+    /// in it.
+    #[arg(long, value_name = "FOLDER")]
+    audit_queue: Option<PathBuf>,
+
+    /// Audit events that may wait in the queue.
+    #[arg(long, default_value_t = 20_000, value_parser = at_least_one)]
     audit_capacity: usize,
 
     /// Threads; half of the processors when left out, for the database and whoever asks are on this machine, too.
@@ -83,9 +98,22 @@ impl Options {
             control,
             auth: VerifierSettings { keys: self.keys()?, issuer: self.issuer.clone(), audience: self.audience.clone() },
             tls: tare_tls::client(self.root_certificate.as_deref())?,
-            pool: PoolSettings { size: self.pool_size, ..PoolSettings::default() },
-            tenant: TenantSettings { ttl: Duration::from_secs(self.tenant_ttl), ..TenantSettings::default() },
-            audit_capacity: self.audit_capacity,
+            pool: PoolSettings {
+                budget: self.budget,
+                cap: self.pool_size,
+                prepare: !self.pooler,
+                ..PoolSettings::default()
+            },
+            tenant: TenantSettings {
+                bound: Duration::from_secs_f64(self.tenant_bound),
+                listen: !self.pooler,
+                ..TenantSettings::default()
+            },
+            audit: AuditSettings {
+                queue: self.audit_queue.clone().map_or(Queue::Memory, Queue::Durable),
+                capacity: self.audit_capacity,
+                ..AuditSettings::default()
+            },
         })
     }
 
@@ -111,6 +139,11 @@ fn workers() -> usize {
 
 fn at_least_one(given: &str) -> Result<usize, String> {
     given.parse().ok().filter(|number| *number > 0).ok_or_else(|| "must be a whole number from 1 on".into())
+}
+
+fn seconds(given: &str) -> Result<f64, String> {
+    let seconds = given.parse().ok().filter(|seconds| (0.001..=86_400.0).contains(seconds));
+    seconds.ok_or_else(|| "must be a number of seconds from 0.001 to 86400".into())
 }
 
 fn secret(variable: &str, what: &str) -> Result<String> {

@@ -8,7 +8,8 @@ use super::list::List;
 use crate::{Error, Fix, Strategy};
 
 /// What can be asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Action {
     /// A part, and how much of it is in stock.
     ViewPartDetails,

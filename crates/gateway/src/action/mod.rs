@@ -5,10 +5,12 @@
 
 mod call;
 mod list;
+mod stock;
 
 use serde::Serialize;
 use serde_json::value::RawValue;
-use tokio_postgres::types::Type;
+use tokio_postgres::Row;
+use tokio_postgres::types::{ToSql, Type};
 use uuid::Uuid;
 
 use crate::Error;
@@ -19,6 +21,8 @@ use crate::tenant::Tenant;
 pub use call::{Action, Call, Context, Shape};
 use call::{Payload, View};
 pub use list::PartsPage;
+pub use stock::Movement;
+use stock::{Change, move_stock};
 
 /// A part and its stock, as `view_part_details` answers it.
 #[derive(Debug, Serialize)]
@@ -31,15 +35,6 @@ pub struct PartDetails {
     unit: String,
     quantity: i32,
     minimum_quantity: i32,
-    low_stock: bool,
-}
-
-/// A change of stock, as `consume_part` and `receive_part` answer it.
-#[derive(Debug, Serialize)]
-pub struct Movement {
-    movement_id: Uuid,
-    part_id: Uuid,
-    quantity: i32,
     low_stock: bool,
 }
 
@@ -56,67 +51,124 @@ pub enum Outcome {
     Json(Box<RawValue>),
 }
 
-const EXECUTE: &str = "select status, body::text from app.execute($1, $2, $3, $4::text::json, $5)";
+/// What is to be done, and for whom.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// Who asks.
+    pub caller: &'a Caller,
+    /// Where they belong.
+    pub tenant: &'a Tenant,
+    /// What they ask for.
+    pub call: &'a Call,
+    /// How queries are written, where there are two ways.
+    pub shape: Shape,
+    /// What of the audit is done along with it.
+    pub record: Record,
+}
 
-/// Does it in one round trip; with `audited`, the audit row of that id is written in the same transaction.
-pub async fn one_call(
-    connection: &Connection,
-    caller: &Caller,
-    tenant: &Tenant,
-    call: &Call,
-    shape: Shape,
-    audited: Option<Uuid>,
-) -> Result<Outcome, Error> {
-    let row = connection
-        .row(
+/// Whether a mutation's audit row is written in its own transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Record {
+    /// No: it is recorded apart.
+    Apart,
+    /// Yes, under this id.
+    Along(Uuid),
+    /// Yes, under this id, which stands for the client's idempotency key: when it is there already, nothing is done again and
+    /// the answer is what it was.
+    Once(Uuid),
+}
+
+impl Record {
+    fn id(self) -> Option<Uuid> {
+        match self {
+            Self::Apart => None,
+            Self::Along(id) | Self::Once(id) => Some(id),
+        }
+    }
+
+    fn is_once(self) -> bool {
+        matches!(self, Self::Once(_))
+    }
+}
+
+const EXECUTE: &str = "select status, body::text from app.execute($1, $2, $3, $4::text::json, $5, $6)";
+const RECORDED: &str = "select status, body::text from app.recorded($1, $2, $3, $4, $5::text::jsonb)";
+const RECORD: &str = "\
+    insert into app.audit_log (id, yacht_id, user_id, action, payload, outcome, created_at, answer) \
+    values ($1, $2, $3, $4, $5::text::jsonb, 'done', clock_timestamp(), $6::text::json)";
+
+/// Does it in one round trip.
+///
+/// # Errors
+/// Those of a refusal, and [`Error::Database`].
+pub async fn one_call(connection: &Connection, request: &Request<'_>) -> Result<Outcome, Error> {
+    let Request { caller, tenant, call, shape, record } = request;
+    let rows = connection
+        .query_in_one_trip(
             EXECUTE,
             &[
                 (&tenant.yacht, Type::UUID),
                 (&caller.user, Type::UUID),
-                (&call.action().name_in_database(shape), Type::TEXT),
+                (&call.action().name_in_database(*shape), Type::TEXT),
                 (&call.payload_json(), Type::TEXT),
-                (&audited, Type::UUID),
+                (&record.id(), Type::UUID),
+                (&record.is_once(), Type::BOOL),
             ],
         )
         .await
         .map_err(Error::database("carry the action out"))?;
-    match row.get("status") {
+    answered(rows.first(), call)?.ok_or(Error::Silent)
+}
+
+/// What the database answered as status and body; nothing when it has no row.
+fn answered(row: Option<&Row>, call: &Call) -> Result<Option<Outcome>, Error> {
+    let Some(row) = row else { return Ok(None) };
+    // Only what is about a part is refused.
+    let part = || call.part().unwrap_or_default();
+    match row.get(0) {
         "done" => {
-            let body: String = row.get("body");
+            let body: String = row.get(1);
             let json = RawValue::from_string(body).map_err(|error| Error::Malformed(error.to_string()))?;
-            Ok(Outcome::Json(json))
+            Ok(Some(Outcome::Json(json)))
         }
-        // Only what is about a part is refused.
-        "not_enough_stock" => Err(Error::NotEnoughStock(call.part().unwrap_or_default())),
-        _ => Err(Error::NoSuchPart(call.part().unwrap_or_default())),
+        "not_enough_stock" => Err(Error::NotEnoughStock(part())),
+        "too_much_stock" => Err(Error::TooMuchStock(part())),
+        "key_reused" => Err(Error::KeyReused),
+        _ => Err(Error::NoSuchPart(part())),
     }
 }
 
 /// Does it a statement at a time, each prepared and then executed: two round trips a statement.
-pub async fn statements(
-    connection: &mut Connection,
-    caller: &Caller,
-    tenant: &Tenant,
-    call: &Call,
-    shape: Shape,
-) -> Result<Outcome, Error> {
+///
+/// # Errors
+/// Those of a refusal, and [`Error::Database`].
+pub async fn statements(connection: &mut Connection, request: &Request<'_>) -> Result<Outcome, Error> {
+    let Request { caller, tenant, call, shape, record } = request;
     let failed = || Error::database("carry the action out");
     let transaction = connection.transaction().await.map_err(failed())?;
     transaction
         .execute("select set_config('app.yacht_id', $1, true)", &[&tenant.yacht.to_string()])
         .await
         .map_err(failed())?;
+    let name = call.action().name();
+    if let Record::Once(id) = record {
+        let params: [&(dyn ToSql + Sync); 5] = [id, &tenant.yacht, &caller.user, &name, &call.payload_json()];
+        let recorded = transaction.query_opt(RECORDED, &params).await.map_err(failed())?;
+        if let Some(before) = answered(recorded.as_ref(), call)? {
+            return Ok(before);
+        }
+    }
     let outcome = match &call.payload {
         Payload::View(view) => Outcome::Part(view_part(&transaction, view).await?),
         Payload::Consume(consume) => {
             let reason = consume.work_order.as_deref();
             let change = Change { part: consume.part_id, quantity: -consume.quantity, reference: reason };
-            Outcome::Moved(move_stock(&transaction, caller, tenant, &change).await?)
+            Outcome::Moved(move_stock(&transaction, request, &change).await?)
         }
         Payload::Receive(receive) => {
             let reason = receive.purchase_order.as_deref();
             let change = Change { part: receive.part_id, quantity: receive.quantity, reference: reason };
-            let moved = move_stock(&transaction, caller, tenant, &change).await?;
+            let moved = move_stock(&transaction, request, &change).await?;
             transaction
                 .execute(
                     "insert into app.receiving (movement_id, yacht_id, purchase_order) values ($1, $2, $3)",
@@ -131,6 +183,11 @@ pub async fn statements(
             Shape::ByKey => list::by_key(&transaction, list).await?,
         }),
     };
+    if let (Some(id), Outcome::Moved(moved)) = (record.id(), &outcome) {
+        let answer = record.is_once().then(|| serde_json::to_string(moved).expect("ids and numbers serialise"));
+        let params: [&(dyn ToSql + Sync); 6] = [&id, &tenant.yacht, &caller.user, &name, &call.payload_json(), &answer];
+        transaction.execute(RECORD, &params).await.map_err(failed())?;
+    }
     transaction.commit().await.map_err(failed())?;
     Ok(outcome)
 }
@@ -161,47 +218,4 @@ async fn view_part(transaction: &tokio_postgres::Transaction<'_>, view: &View) -
         minimum_quantity,
         low_stock: quantity < minimum_quantity,
     })
-}
-
-struct Change<'a> {
-    part: Uuid,
-    quantity: i32,
-    reference: Option<&'a str>,
-}
-
-async fn move_stock(
-    transaction: &tokio_postgres::Transaction<'_>,
-    caller: &Caller,
-    tenant: &Tenant,
-    change: &Change<'_>,
-) -> Result<Movement, Error> {
-    let failed = || Error::database("move the stock");
-    let stock = transaction
-        .query_opt(
-            "select s.quantity, p.minimum_quantity from app.stock s join app.parts p on p.id = s.part_id \
-             where s.part_id = $1 for update of s",
-            &[&change.part],
-        )
-        .await
-        .map_err(failed())?
-        .ok_or(Error::NoSuchPart(change.part))?;
-    let quantity = stock.get::<_, i32>("quantity").saturating_add(change.quantity);
-    if quantity < 0 {
-        return Err(Error::NotEnoughStock(change.part));
-    }
-    transaction
-        .execute("update app.stock set quantity = $2 where part_id = $1", &[&change.part, &quantity])
-        .await
-        .map_err(failed())?;
-    let movement_id = Uuid::now_v7();
-    transaction
-        .execute(
-            "insert into app.stock_movements (id, yacht_id, part_id, user_id, quantity, reference) \
-             values ($1, $2, $3, $4, $5, $6)",
-            &[&movement_id, &tenant.yacht, &change.part, &caller.user, &change.quantity, &change.reference],
-        )
-        .await
-        .map_err(failed())?;
-    let low_stock = quantity < stock.get::<_, i32>("minimum_quantity");
-    Ok(Movement { movement_id, part_id: change.part, quantity, low_stock })
 }
