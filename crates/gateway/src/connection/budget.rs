@@ -323,7 +323,7 @@ mod tests {
     fn busy_shares_become_even_and_stay_so() {
         let budget = Budget::new(5);
         let [a, b] = shares();
-        let [closed, _2, _3, _4, _5] = [&a, &a, &a, &a, &b].map(|share| budget.try_take(share).unwrap());
+        let [closed, _a, _b, _c, _d] = [&a, &a, &a, &a, &b].map(|share| budget.try_take(share).unwrap());
         let mut wants = queue(&budget, &b);
         assert_eq!(place(&budget, &a, 9, Duration::ZERO), "close", "4 against 1");
         assert!(!budget.is_wanted(), "one is on its way");

@@ -18,7 +18,7 @@ use super::budget::{Budget, Grant, Permit, Placement, Share};
 use super::metrics::{CloseReason, Counters};
 use super::open::{OpenError, open};
 use super::pools::Shared;
-use super::{Database, PoolSettings};
+use super::Database;
 
 /// How long the check of a connection that was idle for long may take.
 const CHECK: Duration = Duration::from_secs(2);
@@ -35,7 +35,9 @@ pub struct Held {
     opened: Instant,
     expires: Instant,
     idle_limit: Duration,
-    settings: PoolSettings,
+    check_after: Duration,
+    prepares: bool,
+    floor: usize,
     /// How long the request that had it opened, or handed over, waited for it.
     pub(super) waited: Duration,
     closing: CloseReason,
@@ -53,7 +55,9 @@ impl Held {
             opened,
             expires: opened + settings.lifetime.mul_f64(shortened),
             idle_limit: settings.idle.mul_f64(shortened),
-            settings,
+            check_after: settings.check_after,
+            prepares: settings.prepare,
+            floor: settings.floor,
             waited: Duration::ZERO,
             closing: CloseReason::PoolClosed,
         }
@@ -70,7 +74,7 @@ impl Held {
 
     /// Whether statements are prepared under names.
     pub(super) fn prepares(&self) -> bool {
-        self.settings.prepare
+        self.prepares
     }
 
     pub(super) fn close(mut self, reason: CloseReason) {
@@ -143,7 +147,7 @@ impl managed::Manager for Source {
             held.closing = reason;
             return Err(RecycleError::message("outlived"));
         }
-        if idle >= held.settings.check_after {
+        if idle >= held.check_after {
             let checked = timeout(CHECK, held.client.simple_query("")).await;
             if !matches!(checked, Ok(Ok(_))) {
                 held.closing = CloseReason::Broken;
@@ -275,7 +279,7 @@ impl Drop for Pooled {
         };
         let Some(pool) = Object::pool(&object) else { return };
         let (source, others) = (pool.manager(), pool.status().waiting);
-        match object.budget.place(source.share(), others, object.settings.floor, object.opened.elapsed()) {
+        match object.budget.place(source.share(), others, object.floor, object.opened.elapsed()) {
             Placement::Keep => {}
             Placement::Close => Object::take(object).close(CloseReason::GivenWay),
             Placement::Give(grant) => source.give(grant, Object::take(object)),
