@@ -121,13 +121,13 @@ struct Writer {
 }
 
 impl Writer {
-    /// Writes a batch, however many attempts it takes. What it holds of the queue is free afterwards.
+    /// Writes a batch, however many attempts it takes. Its places in the queue are free afterwards.
     async fn write_out(&self, tenant: Uuid, batch: Vec<Queued>) {
         let mut database = batch.last().and_then(|queued| queued.event.database.clone());
         let [mut pause, longest] = PAUSES;
         for attempt in 1.. {
             match self.attempt(tenant, &mut database, &batch).await {
-                Ok(()) => return,
+                Ok(()) => return batch.into_iter().for_each(Queued::delivered),
                 Err(error) => {
                     let cause = std::error::Error::source(&error).map(|cause| format!("{cause:?}"));
                     let (waiting, cause) = (batch.len(), cause.unwrap_or_default());

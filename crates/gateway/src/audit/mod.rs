@@ -134,7 +134,16 @@ struct Queued {
     event: Event,
     _place: Option<OwnedSemaphorePermit>,
     /// What it is stored with.
-    _group: Option<Group>,
+    group: Option<Group>,
+}
+
+impl Queued {
+    /// It is in its table.
+    fn delivered(self) {
+        if let Some(group) = self.group {
+            group.delivered();
+        }
+    }
 }
 
 /// Records events.
@@ -187,7 +196,7 @@ impl Audit {
                 for (event, group) in left {
                     let place = places.clone().try_acquire_owned().ok();
                     // The receiver is in this function.
-                    let _ = sender.send(Queued { event, _place: place, _group: Some(group) });
+                    let _ = sender.send(Queued { event, _place: place, group: Some(group) });
                 }
                 (Some(store), Patience::Endless)
             }
@@ -230,7 +239,7 @@ impl Audit {
             Some(store) => store.append(event, place).await,
             None => {
                 let sender = queue.sender.lock().unwrap_or_else(PoisonError::into_inner);
-                let queued = Queued { event, _place: Some(place), _group: None };
+                let queued = Queued { event, _place: Some(place), group: None };
                 sender.as_ref().and_then(|sender| sender.send(queued).ok()).ok_or(Error::Stopping)
             }
         }
@@ -274,6 +283,15 @@ impl Audit {
                 let capacity = queue.settings.capacity.max(1);
                 Some(AuditMetrics { capacity, waiting: capacity - queue.places.available_permits() })
             }
+        }
+    }
+}
+
+impl Drop for Queueing {
+    /// Without [`Audit::close`] what is not delivered stays in a durable queue, and is lost from one in memory.
+    fn drop(&mut self) {
+        if let Some(delivery) = self.delivery.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            delivery.abort();
         }
     }
 }

@@ -7,6 +7,7 @@
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
@@ -65,19 +66,28 @@ enum Message {
     Stop,
 }
 
-/// What the events of a group have in common; dropped with the last of them.
+/// The group that an event is stored with.
 #[derive(Clone)]
-pub(super) struct Group(#[expect(dead_code, reason = "what matters is when it is dropped")] Arc<Stored>);
+pub(super) struct Group(Arc<Stored>);
 
 struct Stored {
     key: u64,
-    delivered: UnboundedSender<Message>,
+    /// Events that are not delivered yet.
+    left: AtomicUsize,
+    writer: UnboundedSender<Message>,
 }
 
-impl Drop for Stored {
-    fn drop(&mut self) {
-        // A store that is closed finds the group at its next start.
-        let _ = self.delivered.send(Message::Delivered(self.key));
+impl Group {
+    fn new(key: u64, events: usize, writer: UnboundedSender<Message>) -> Self {
+        Self(Arc::new(Stored { key, left: AtomicUsize::new(events), writer }))
+    }
+
+    /// One of its events is in its table. An event that is dropped without this stays in the store.
+    pub(super) fn delivered(&self) {
+        if self.0.left.fetch_sub(1, Ordering::AcqRel) == 1 {
+            // A store that is closed finds the group at its next start, and its events find their rows.
+            let _ = self.0.writer.send(Message::Delivered(self.0.key));
+        }
     }
 }
 
@@ -87,8 +97,8 @@ struct Writer {
     groups: Keyspace,
     next: u64,
     messages: UnboundedReceiver<Message>,
-    /// For the groups to tell of their delivery.
-    delivered: WeakUnboundedSender<Message>,
+    /// For groups to tell of their delivery.
+    sender: WeakUnboundedSender<Message>,
     /// Where stored events go; nothing once no more are taken.
     delivery: Option<UnboundedSender<Queued>>,
 }
@@ -118,11 +128,10 @@ impl Store {
             let rows: Vec<Row> = serde_json::from_slice(&rows).map_err(foreign)?;
             let key = key.iter().fold(0, |key, byte| key << 8 | u64::from(*byte));
             next = key + 1;
-            let group = Group(Arc::new(Stored { key, delivered: sender.clone() }));
+            let group = Group::new(key, rows.len(), sender.clone());
             left.extend(rows.into_iter().map(|row| (Event { row, database: None }, group.clone())));
         }
-        let delivered = sender.downgrade();
-        let writer = Writer { database, groups, next, messages, delivered, delivery: Some(delivery) };
+        let writer = Writer { database, groups, next, messages, sender: sender.downgrade(), delivery: Some(delivery) };
         let writer = std::thread::Builder::new().name("audit-store".into()).spawn(move || writer.run());
         let writer = writer.map_err(|error| failed(error.into()))?;
         Ok((Self { sender: Mutex::new(Some(sender)), writer: Mutex::new(Some(writer)) }, left))
@@ -181,12 +190,12 @@ impl Writer {
             if let Err(error) = &written {
                 tracing::error!(%error, events = events.len(), "the audit queue cannot be written to");
             }
-            if let (Ok(key), Some(delivery), Some(sender)) = (&written, &self.delivery, self.delivered.upgrade())
+            if let (Ok(key), Some(delivery), Some(sender)) = (&written, &self.delivery, self.sender.upgrade())
                 && !events.is_empty()
             {
-                let group = Group(Arc::new(Stored { key: *key, delivered: sender }));
+                let group = Group::new(*key, events.len(), sender);
                 for (event, place) in events {
-                    let _ = delivery.send(Queued { event, _place: Some(place), _group: Some(group.clone()) });
+                    let _ = delivery.send(Queued { event, _place: Some(place), group: Some(group.clone()) });
                 }
             }
             for stored in waiting {

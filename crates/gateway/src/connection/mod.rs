@@ -118,7 +118,9 @@ impl Connections {
     /// Connections from pools, or opened one by one. Opens none yet.
     ///
     /// Must be called within a Tokio runtime, in which pools are looked after.
-    pub fn new(pooled: bool, tls: tare_tls::ClientConfig, settings: PoolSettings) -> Self {
+    pub fn new(pooled: bool, mut tls: tare_tls::ClientConfig, settings: PoolSettings) -> Self {
+        // A server that takes TLS without being asked first insists on it; others take no notice.
+        tls.alpn_protocols = vec![b"postgresql".to_vec()];
         let tls = MakeRustlsConnect::new(tls);
         Self { pools: pooled.then(|| Pools::new(settings, tls.clone())), tls, closed: AtomicBool::new(false) }
     }

@@ -14,11 +14,11 @@ use deadpool_postgres::ClientWrapper;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
+use super::Database;
 use super::budget::{Budget, Grant, Permit, Placement, Share};
 use super::metrics::{CloseReason, Counters};
 use super::open::{OpenError, open};
 use super::pools::Shared;
-use super::Database;
 
 /// How long the check of a connection that was idle for long may take.
 const CHECK: Duration = Duration::from_secs(2);

@@ -3,78 +3,11 @@
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
-use tare_gateway::audit::AuditSettings;
-use tare_gateway::auth::{Keys, VerifierSettings};
-use tare_gateway::connection::PoolSettings;
-use tare_gateway::tenant::TenantSettings;
-use tare_gateway::{Attributes, Component, Fix, Gateway, Reply, Settings, Strategy};
-use tare_testbed::{AUDIENCE, Fixture, ISSUER, Part, Server, Size, Template};
+use tare_gateway::{Attributes, Component, Fix, Strategy};
+use tare_testbed::{Part, Size, Template};
 use uuid::Uuid;
 
-struct Bed {
-    gateway: Gateway,
-    fixture: Fixture,
-}
-
-impl Bed {
-    async fn with(strategy: Strategy) -> Self {
-        Self::sized(strategy, Size::SMALL).await
-    }
-
-    async fn sized(strategy: Strategy, size: Size) -> Self {
-        let server = Server::shared().await.unwrap();
-        let fixture = Fixture::create(server, size).await.unwrap();
-        fixture.set_indexes(strategy.has(Fix::Indexes)).await.unwrap();
-        let gateway = Gateway::new(Settings {
-            strategy,
-            control: fixture.control().config(fixture.server()),
-            auth: VerifierSettings {
-                keys: Keys::Secret(fixture.secret().expose().into()),
-                issuer: ISSUER.into(),
-                audience: AUDIENCE.into(),
-            },
-            tls: tare_tls::client(fixture.server().root_certificate()).unwrap(),
-            pool: PoolSettings::default(),
-            tenant: TenantSettings::default(),
-            audit: AuditSettings { capacity: 100, ..AuditSettings::default() },
-        })
-        .unwrap();
-        Self { gateway, fixture }
-    }
-
-    async fn reply(&self, user: Uuid, action: &str, payload: Value) -> Reply {
-        let body = json!({"action": action, "payload": payload}).to_string();
-        self.gateway.execute(&self.fixture.secret().mint(user), body.as_bytes(), Attributes::default()).await
-    }
-
-    async fn ask(&self, user: Uuid, action: &str, payload: Value) -> Result<Value, u16> {
-        let reply = self.reply(user, action, payload).await;
-        reply.result.map(|body| serde_json::from_slice(&body).unwrap()).map_err(|error| error.status())
-    }
-
-    fn crew(&self, tenant: usize, yacht: usize) -> Uuid {
-        self.fixture.tenants()[tenant].crew[yacht].id
-    }
-
-    /// The parts of the first yacht's fullest location, in the order of their numbers.
-    fn shelf(&self) -> Vec<Part> {
-        let parts = || (0..self.fixture.size().parts).map(|index| self.fixture.part(0, 0, index));
-        let at = |location| parts().filter(|part| part.location() == location).collect::<Vec<_>>();
-        parts().map(|part| at(part.location())).max_by_key(Vec::len).unwrap()
-    }
-
-    /// The rows of the first tenant that `sql` selects, as text.
-    async fn rows(&self, sql: &str) -> Vec<String> {
-        let client = self.fixture.server().admin(&self.fixture.tenants()[0].login.database).await.unwrap();
-        client.query(sql, &[]).await.unwrap().iter().map(|row| row.get(0)).collect()
-    }
-}
-
-fn strategies() -> impl Iterator<Item = Strategy> {
-    let singles = Fix::ALL.into_iter().map(|fix| Strategy::BEFORE.with(fix));
-    let without = Fix::ALL.into_iter().map(|fix| Strategy::AFTER.without(fix));
-    singles.chain(without).chain([Strategy::BEFORE, Strategy::AFTER])
-}
+use crate::bed::{Bed, eventually, strategies};
 
 /// A list from its first page to its last.
 async fn pages(bed: &Bed, crew: Uuid, location: &str, limit: usize) -> Vec<Value> {
@@ -331,40 +264,8 @@ async fn pooling_keeps_connections_and_before_keeps_none() {
 /// Waits for the server to notice that connections are closed; fails when they are not.
 async fn settle(bed: &Bed, expected: i64) {
     let server = bed.fixture.server();
-    for _ in 0..500 {
-        if server.connections(&bed.fixture).await.unwrap() == expected {
-            return;
-        }
-    }
-    panic!("{} connections, not {expected}", server.connections(&bed.fixture).await.unwrap());
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_stampede_of_one_user_looks_up_once() {
-    let bed = Bed::with(Strategy::BEFORE.with(Fix::TenantCache)).await;
-    let control = bed.fixture.server().admin(&bed.fixture.control().database).await.unwrap();
-    let connected = "select sessions from pg_stat_database where datname = current_database()";
-    let sessions = async || {
-        control.batch_execute("select pg_stat_force_next_flush()").await.unwrap();
-        control.query_one(connected, &[]).await.unwrap().get::<_, i64>(0)
-    };
-    let before = sessions().await;
-    let part = json!({"part_id": bed.fixture.part(0, 0, 1).id});
-    let crew = bed.crew(0, 0);
-    let (a, b, c) = tokio::join!(
-        bed.ask(crew, "view_part_details", part.clone()),
-        bed.ask(crew, "view_part_details", part.clone()),
-        bed.ask(crew, "view_part_details", part.clone()),
-    );
-    assert!(a.is_ok() && b.is_ok() && c.is_ok());
-    let mut looked_up = 0;
-    for _ in 0..500 {
-        looked_up = sessions().await - before;
-        if looked_up >= 1 {
-            break;
-        }
-    }
-    assert_eq!(looked_up, 1);
+    let settled = async || server.connections(&bed.fixture).await.unwrap() == expected;
+    eventually(&format!("there should be {expected} connections"), settled).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,0 +1,105 @@
+//! The audit queue: what is acknowledged is written, once.
+
+use std::path::Path;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use tare_gateway::audit::Queue;
+use tare_gateway::{Busy, Error, Settings, Strategy};
+
+use crate::bed::{Bed, eventually, settings};
+
+fn durable(folder: &Path) -> impl FnOnce(&mut Settings) {
+    let queue = Queue::Durable(folder.to_owned());
+    move |settings| {
+        settings.audit.queue = queue;
+        settings.audit.capacity = 40;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reads_at_the_same_time_are_each_recorded_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let bed = Bed::set(Strategy::AFTER, durable(folder.path())).await;
+    for _ in 0..5 {
+        let answers = join_all((0..40).map(|_| bed.look())).await;
+        assert!(answers.iter().all(Result::is_ok));
+    }
+    bed.gateway.close().await;
+    assert_eq!(bed.fixture.audit_rows().await.unwrap(), 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_could_not_be_delivered_is_after_the_next_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let (bed, relay) = Bed::relayed(Strategy::AFTER, |settings| {
+        durable(folder.path())(settings);
+        settings.pool.wait = Duration::from_secs(1);
+    })
+    .await;
+    bed.look().await.unwrap();
+    bed.gateway.flush().await;
+    // Answers come back, batches of audit rows do not: what is stalled is opened after this.
+    let answers = join_all((0..30).map(|_| bed.look())).await;
+    relay.refuse().await;
+    let read = answers.iter().filter(|answer| answer.is_ok()).count() as i64;
+    let Bed { gateway, fixture } = bed;
+    let in_time = tokio::time::timeout(Duration::from_millis(500), gateway.close()).await;
+    drop(gateway);
+
+    relay.recover().await.unwrap();
+    let written = fixture.audit_rows().await.unwrap();
+    assert_eq!(in_time.is_ok(), written == read + 1, "a close that ends has written everything");
+    // The store is free once the last of the first gateway is gone.
+    let mut again = settings(&fixture, Strategy::AFTER);
+    durable(folder.path())(&mut again);
+    let mut gateway = None;
+    eventually("the store is opened again", async || {
+        gateway = tare_gateway::Gateway::new(again.clone()).ok();
+        gateway.is_some()
+    })
+    .await;
+    gateway.unwrap().close().await;
+    assert_eq!(fixture.audit_rows().await.unwrap(), read + 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_queue_makes_requests_wait_and_then_refuses_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let bed = Bed::set(Strategy::AFTER, |settings| {
+        durable(folder.path())(settings);
+        settings.audit.wait = Duration::from_millis(50);
+    })
+    .await;
+    bed.look().await.unwrap();
+    bed.gateway.flush().await;
+    let mut refused = None;
+    let blocked = bed.fixture.server().admin(&bed.fixture.tenants()[0].login.database).await.unwrap();
+    // No audit row can be written while somebody else holds the table.
+    blocked.batch_execute("begin; lock table app.audit_log in access exclusive mode").await.unwrap();
+    for _ in 0..100 {
+        let reply = bed.reply(bed.crew(0, 0), "view_part_details", bed.part()).await;
+        if let Err(error) = reply.result {
+            refused = Some(error);
+            break;
+        }
+    }
+    let refused = refused.expect("the queue has 40 places");
+    assert!(matches!(refused, Error::Busy(Busy::AuditFull(_))), "{refused:?}");
+    assert_eq!((refused.status(), refused.retry_after()), (503, Some(1)));
+    blocked.batch_execute("commit").await.unwrap();
+    bed.gateway.flush().await;
+    assert!(bed.look().await.is_ok());
+    bed.gateway.close().await;
+    assert_eq!(bed.fixture.audit_rows().await.unwrap(), 42);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_another_uses_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let bed = Bed::set(Strategy::AFTER, durable(folder.path())).await;
+    let mut second = settings(&bed.fixture, Strategy::AFTER);
+    durable(folder.path())(&mut second);
+    let error = tare_gateway::Gateway::new(second).err().unwrap().to_string();
+    assert!(error.contains(folder.path().to_str().unwrap()) && error.contains("another server"), "{error}");
+}
