@@ -12,7 +12,7 @@ use tokio_postgres::config::SslMode;
 use tokio_postgres::{Client, Config};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use crate::provider::{self, Provider, Started, Tools};
+use crate::provider::{self, Disk, Provider, Started, Tools};
 use crate::{Error, Fixture, Login, fixture};
 
 /// How long a server that was just started may take to answer.
@@ -34,14 +34,19 @@ pub struct Server {
 impl Server {
     /// Takes the provider asked for, or the first that works, and prepares it. `say` gets a line for each that does not.
     pub async fn start(asked: Option<Provider>, say: &(dyn Fn(&str) + Sync)) -> Result<Arc<Self>, Error> {
-        let started = provider::start(asked, say).await?;
+        Self::start_on(Disk::Waited, asked, say).await
+    }
+
+    async fn start_on(disk: Disk, asked: Option<Provider>, say: &(dyn Fn(&str) + Sync)) -> Result<Arc<Self>, Error> {
+        let started = provider::start(asked, disk, say).await?;
         let prefix = format!("tare_{}", &uuid::Uuid::new_v4().simple().to_string()[..8]);
         let server = Self::connect(started, prefix).await?;
         fixture::create_templates(&server).await?;
         Ok(Arc::new(server))
     }
 
-    /// The server that other callers in this process use, or a new one when there are none: tests share it.
+    /// The server that other callers in this process use, or a new one when there are none: tests share it. One of ours does not
+    /// wait for its disk.
     pub async fn shared() -> Result<Arc<Self>, Error> {
         static STARTING: AsyncMutex<()> = AsyncMutex::const_new(());
         static SHARED: Mutex<Weak<Server>> = Mutex::new(Weak::new());
@@ -50,7 +55,7 @@ impl Server {
         match running {
             Some(server) => Ok(server),
             None => {
-                let server = Self::start(None, &|line| eprintln!("{line}")).await?;
+                let server = Self::start_on(Disk::NotWaited, None, &|line| eprintln!("{line}")).await?;
                 *SHARED.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(&server);
                 Ok(server)
             }

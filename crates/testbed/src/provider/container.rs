@@ -17,7 +17,7 @@ use tokio::time::timeout;
 use tokio_postgres::Config;
 use tokio_postgres::config::SslMode;
 
-use super::{Provider, SETTINGS, Started, Tools, password};
+use super::{Disk, Provider, SETTINGS, Started, Tools, password};
 use crate::certificate::{self, Certificate};
 use crate::{Error, Reaper, server};
 
@@ -59,7 +59,7 @@ pub(super) fn image() -> String {
     env::var("POSTGRES_IMAGE").ok().filter(|image| !image.is_empty()).unwrap_or_else(|| "postgres:15".into())
 }
 
-pub(super) async fn start(say: &(dyn Fn(&str) + Sync)) -> Result<Started, Error> {
+pub(super) async fn start(disk: Disk, say: &(dyn Fn(&str) + Sync)) -> Result<Started, Error> {
     engine_answers().await?;
     let image = image();
     have_image(&image, say).await?;
@@ -94,6 +94,7 @@ pub(super) async fn start(say: &(dyn Fn(&str) + Sync)) -> Result<Started, Error>
         })
         .with_cmd(
             std::iter::once("postgres".to_owned())
+                .chain(["-c".to_owned(), format!("fsync={}", disk.fsync())])
                 .chain(SETTINGS.iter().flat_map(|(name, value)| ["-c".to_owned(), format!("{name}={value}")])),
         )
         .start()

@@ -84,19 +84,19 @@ pub(crate) fn of_url() -> Result<Started, Error> {
 }
 
 /// Starts the provider asked for; when none is, the first that works.
-pub(crate) async fn start(asked: Option<Provider>, say: &(dyn Fn(&str) + Sync)) -> Result<Started, Error> {
+pub(crate) async fn start(asked: Option<Provider>, disk: Disk, say: &(dyn Fn(&str) + Sync)) -> Result<Started, Error> {
     match asked {
         Some(Provider::Url) => url::find(),
-        Some(Provider::Container) => container::start(say).await,
-        Some(Provider::System) => system::start().await,
+        Some(Provider::Container) => container::start(disk, say).await,
+        Some(Provider::System) => system::start(disk).await,
         None if url::is_set() => url::find(),
         None => {
-            let container = match container::start(say).await {
+            let container = match container::start(disk, say).await {
                 Ok(started) => return Ok(started),
                 Err(error) => error,
             };
             say(&format!("{container}; trying the system's PostgreSQL binaries"));
-            system::start().await.map_err(|system| Error::None {
+            system::start(disk).await.map_err(|system| Error::None {
                 image: container::image(),
                 container: Box::new(container),
                 system: Box::new(system),
@@ -105,9 +105,26 @@ pub(crate) async fn start(asked: Option<Provider>, say: &(dyn Fn(&str) + Sync)) 
     }
 }
 
-/// Settings of every server that is ours: durable as in production, statements counted.
-const SETTINGS: [(&str, &str); 8] = [
-    ("fsync", "on"),
+/// Whether a server of ours waits for the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Disk {
+    /// As in production.
+    Waited,
+    /// For tests, of which none takes the power away: most of their time would be making databases.
+    NotWaited,
+}
+
+impl Disk {
+    const fn fsync(self) -> &'static str {
+        match self {
+            Self::Waited => "on",
+            Self::NotWaited => "off",
+        }
+    }
+}
+
+/// Settings of every server that is ours, besides fsync: durable as in production, statements counted.
+const SETTINGS: [(&str, &str); 7] = [
     ("synchronous_commit", "on"),
     ("full_page_writes", "on"),
     ("password_encryption", "scram-sha-256"),

@@ -8,7 +8,7 @@ use std::process::Child;
 use tokio_postgres::Config;
 use tokio_postgres::config::SslMode;
 
-use super::{Provider, SETTINGS, Started, Tools, password};
+use super::{Disk, Provider, SETTINGS, Started, Tools, password};
 use crate::program::{self, User, command};
 use crate::{Error, Reaper, certificate, server};
 
@@ -35,7 +35,7 @@ impl Drop for Cluster {
     }
 }
 
-pub(super) async fn start() -> Result<Started, Error> {
+pub(super) async fn start(disk: Disk) -> Result<Started, Error> {
     let binaries = find_binaries()?;
     let user = program::other_than_root().map_err(Error::System)?;
     let certificate = certificate::make(None).map_err(|error| Error::System(format!("no certificate: {error}")))?;
@@ -47,7 +47,7 @@ pub(super) async fn start() -> Result<Started, Error> {
         attempts -= 1;
         let mut cluster = Cluster::prepare(&binaries, user, &password, &certificate)?;
         let port = program::free_port().map_err(Error::io("looking for a free port on 127.0.0.1"))?;
-        cluster.launch(&binaries, user, port)?;
+        cluster.launch(&binaries, user, port, disk)?;
         let mut admin = Config::new();
         admin.host("127.0.0.1").port(port).user("postgres").password(&password).dbname("postgres");
         admin.ssl_mode(SslMode::Require);
@@ -109,7 +109,7 @@ impl Cluster {
         Ok(cluster)
     }
 
-    fn launch(&mut self, binaries: &Path, user: Option<User>, port: u16) -> Result<(), Error> {
+    fn launch(&mut self, binaries: &Path, user: Option<User>, port: u16, disk: Disk) -> Result<(), Error> {
         let folder = self.folder.display();
         let log = File::options()
             .append(true)
@@ -122,6 +122,7 @@ impl Cluster {
             .args(["--listen_addresses=127.0.0.1".to_owned(), format!("--unix_socket_directories={folder}")])
             .arg("--ssl=on")
             .args([format!("--ssl_cert_file={folder}/server.pem"), format!("--ssl_key_file={folder}/server.key")])
+            .arg(format!("--fsync={}", disk.fsync()))
             .args(SETTINGS.map(|(name, value)| format!("--{name}={value}")))
             .stdout(log.try_clone().map_err(Error::io("sharing the log"))?)
             .stderr(log)
