@@ -14,11 +14,12 @@ use tokio_util::sync::CancellationToken;
 use crate::load::Sending;
 use crate::progress::Progress;
 use crate::service::Service;
+use crate::wrk::Wrk;
 
 /// The name of the step.
 pub const CEILING: &str = "ceiling";
-/// A read, so that neither side waits for the disk.
-const ACTION: &str = "view_part_details";
+/// A read, so that neither side waits for the disk, and a mutation, for which both do.
+const ACTIONS: [&str; 2] = ["view_part_details", "consume_part"];
 /// Connections of both sides.
 const CONNECTIONS: usize = 10;
 
@@ -35,12 +36,12 @@ pub struct Extents {
 impl Extents {
     /// For a quick run, or a full one.
     pub fn of(quick: bool) -> Self {
-        if quick { Self { rounds: 5, seconds: 2 } } else { Self { rounds: 7, seconds: 3 } }
+        if quick { Self { rounds: 3, seconds: 2 } } else { Self { rounds: 7, seconds: 3 } }
     }
 
     /// How long the step usually takes.
     pub fn usual(self) -> Duration {
-        Duration::from_secs(self.rounds as u64 * (2 * self.seconds + 1))
+        Duration::from_secs(ACTIONS.len() as u64 * (self.rounds as u64 * 2 + 1) * self.seconds)
     }
 }
 
@@ -51,33 +52,73 @@ pub async fn measure(
     extents: Extents,
     progress: &Progress,
     stop: &CancellationToken,
-) -> Result<Option<Ceiling>> {
-    let (mut http, mut alone) = (Vec::new(), Vec::new());
-    for round in 1..=extents.rounds {
-        progress.at(format!("round {round} of {}, pgbench", extents.rounds));
-        let Some(transactions) = pgbench(fixture, extents.seconds).await? else {
-            progress.say("ceiling: left out, there is no pgbench to be run; PostgreSQL's client programs bring it");
-            return Ok(None);
-        };
-        alone.push(transactions);
-        progress.at(format!("round {round} of {}, HTTP", extents.rounds));
-        http.push(requests(fixture, service, extents.seconds, stop).await?);
+) -> Result<Vec<Ceiling>> {
+    let mut ceilings = Vec::new();
+    for action in ACTIONS {
+        let client = Client::new(fixture, service, action).await?;
+        progress.at(format!("{action}, warming up"));
+        client.requests_per_second(extents.seconds, stop).await?;
+        let (mut http, mut alone) = (Vec::new(), Vec::new());
+        for round in 1..=extents.rounds {
+            progress.at(format!("{action}, round {round} of {}, pgbench", extents.rounds));
+            let Some(transactions) = pgbench(fixture, action, extents.seconds).await? else {
+                progress.say("ceiling: left out, there is no pgbench to be run; PostgreSQL's client programs bring it");
+                return Ok(Vec::new());
+            };
+            alone.push(transactions);
+            progress.at(format!("{action}, round {round} of {}, HTTP", extents.rounds));
+            http.push(client.requests_per_second(extents.seconds, stop).await?);
+        }
+        let shares = http.iter().zip(&alone).map(|(http, alone)| http / alone).collect();
+        ceilings.push(Ceiling {
+            action: action.to_owned(),
+            client: client.name().to_owned(),
+            concurrency: CONNECTIONS,
+            rounds: extents.rounds,
+            http_per_second: median(http).estimate,
+            pgbench_per_second: median(alone).estimate,
+            share: median(shares).estimate,
+        });
     }
-    let shares = http.iter().zip(&alone).map(|(http, alone)| http / alone).collect();
-    Ok(Some(Ceiling {
-        action: ACTION.to_owned(),
-        concurrency: CONNECTIONS,
-        rounds: extents.rounds,
-        http_per_second: median(http).estimate,
-        pgbench_per_second: median(alone).estimate,
-        share: median(shares).estimate,
-    }))
+    Ok(ceilings)
 }
 
-/// Requests per second through HTTP, from the one tenant whose database pgbench is at.
-async fn requests(fixture: &Fixture, service: &Service, seconds: u64, stop: &CancellationToken) -> Result<f64> {
-    let Sending { name, target, requests, promises } =
-        Sending::action(fixture, &fixture.tenants()[..1], ACTION, VARIETY, service).await?;
+/// Who sends the requests, all from the one tenant whose database pgbench is at. wrk where it is installed, for it costs the
+/// least, and what it costs is missing from the service; else our own load.
+enum Client<'a> {
+    Wrk(Wrk),
+    Own { fixture: &'a Fixture, service: &'a Service, action: &'a str },
+}
+
+impl<'a> Client<'a> {
+    async fn new(fixture: &'a Fixture, service: &'a Service, action: &'a str) -> Result<Self> {
+        let requests = Template::named(action)?.requests(fixture, &fixture.tenants()[..1], VARIETY);
+        Ok(match Wrk::find(&service.url(), &requests).await? {
+            Some(wrk) => Self::Wrk(wrk),
+            None => Self::Own { fixture, service, action },
+        })
+    }
+
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Wrk(_) => "wrk",
+            Self::Own { .. } => "tare",
+        }
+    }
+
+    async fn requests_per_second(&self, seconds: u64, stop: &CancellationToken) -> Result<f64> {
+        match self {
+            Self::Wrk(wrk) => wrk.requests_per_second(CONNECTIONS, seconds).await,
+            Self::Own { fixture, service, action } => {
+                let sending = Sending::action(fixture, &fixture.tenants()[..1], action, VARIETY, service).await?;
+                requests_per_second(sending, seconds, stop).await
+            }
+        }
+    }
+}
+
+async fn requests_per_second(sending: Sending, seconds: u64, stop: &CancellationToken) -> Result<f64> {
+    let Sending { name, target, requests, promises } = sending;
     let load = Load {
         name,
         strategy: None,
@@ -102,7 +143,7 @@ async fn requests(fixture: &Fixture, service: &Service, seconds: u64, stop: &Can
 }
 
 /// Transactions per second of pgbench; nothing when it cannot be run here.
-async fn pgbench(fixture: &Fixture, seconds: u64) -> Result<Option<f64>> {
+async fn pgbench(fixture: &Fixture, action: &str, seconds: u64) -> Result<Option<f64>> {
     let server = fixture.server();
     let [tenant, ..] = fixture.tenants() else { bail!("the fixture has no tenant") };
     let (command, (host, port)) = server.client_program("pgbench");
@@ -112,7 +153,7 @@ async fn pgbench(fixture: &Fixture, seconds: u64) -> Result<Option<f64>> {
         .arg(format!("--client={CONNECTIONS}"))
         .arg(format!("--time={seconds}"))
         .args([format!("--host={host}"), format!("--port={port}"), format!("--username={}", tenant.login.role)])
-        .args(variables(fixture)?)
+        .args(variables(fixture, action)?)
         .arg(&tenant.login.database)
         .env("PGPASSWORD", tenant.login.password())
         .env("PGSSLMODE", if server.has_tls() { "require" } else { "disable" })
@@ -125,7 +166,7 @@ async fn pgbench(fixture: &Fixture, seconds: u64) -> Result<Option<f64>> {
         process => process.context("cannot run pgbench")?,
     };
     let mut input = process.stdin.take().context("pgbench's input")?;
-    input.write_all(script().as_bytes()).await.context("cannot tell pgbench what to run")?;
+    input.write_all(script(action).as_bytes()).await.context("cannot tell pgbench what to run")?;
     drop(input);
     let output = process.wait_with_output().await?;
     let text = String::from_utf8_lossy(&output.stdout);
@@ -142,21 +183,23 @@ async fn pgbench(fixture: &Fixture, seconds: u64) -> Result<Option<f64>> {
 
 /// One of the requests at random: the query that the gateway sends under `one-call`, with variables for its parameters.
 /// pgbench prepares each branch once on each connection.
-fn script() -> String {
+fn script(action: &str) -> String {
+    // As the gateway does it: a mutation takes its audit row along, a read's goes to the queue.
+    let audit = if action == "view_part_details" { "null" } else { "gen_random_uuid()" };
     let branches = (0..VARIETY).map(|nth| {
         let branch = if nth == 0 { "\\if" } else { "\\elif" };
         format!(
             "{branch} :request = {nth}\n\
-             select status, body::text from app.execute(:yacht{nth}, :user{nth}, '{ACTION}', :payload{nth}, null, false);\n"
+             select status, body::text from app.execute(:yacht{nth}, :user{nth}, '{action}', :payload{nth}, {audit}, false);\n"
         )
     });
     format!("\\set request random(0, {})\n{}\\endif\n", VARIETY - 1, branches.collect::<String>())
 }
 
 /// The parameters of each request.
-fn variables(fixture: &Fixture) -> Result<Vec<String>> {
+fn variables(fixture: &Fixture, action: &str) -> Result<Vec<String>> {
     let tenant = &fixture.tenants()[0];
-    let requests = Template::named(ACTION)?.requests(fixture, &fixture.tenants()[..1], VARIETY);
+    let requests = Template::named(action)?.requests(fixture, &fixture.tenants()[..1], VARIETY);
     let mut variables = Vec::new();
     for (nth, request) in requests.iter().enumerate() {
         let body: serde_json::Value = serde_json::from_str(&request.body)?;

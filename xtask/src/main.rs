@@ -19,6 +19,7 @@ mod service;
 mod session;
 mod stress;
 mod workspace;
+mod wrk;
 
 use std::process::ExitCode;
 

@@ -109,7 +109,7 @@ async fn under(session: &mut Session, plan: &Plan, built: &Built, testbed: &Test
     if let Some(extents) = extents {
         let (progress, stop) = (session.progress.clone(), session.stop.clone());
         let measured = ceiling::measure(fixture, &service, extents, &progress, &stop);
-        session.evidence.ceiling = session.step(CEILING, measured).await?;
+        session.evidence.ceilings = session.step(CEILING, measured).await?;
         session.save()?;
     }
     service.stop().await.map(drop)

@@ -7,6 +7,7 @@ use std::process::Stdio;
 use anyhow::{Context, Result, bail};
 use tare_gateway::{Fix, Strategy};
 use tare_testbed::{AUDIENCE, Fixture, ISSUER};
+use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::process::{Child, ChildStderr, Command};
 use tokio::task::JoinHandle;
@@ -19,6 +20,8 @@ pub struct Service {
     process: Child,
     complaints: JoinHandle<String>,
     url: String,
+    /// Its audit queue; beside the program, for temporary folders may be in memory.
+    _queue: TempDir,
 }
 
 impl Service {
@@ -26,8 +29,13 @@ impl Service {
     pub async fn start(program: &Path, fixture: &Fixture, strategy: Strategy, address: SocketAddr) -> Result<Self> {
         fixture.set_indexes(strategy.has(Fix::Indexes)).await?;
         let server = fixture.server();
+        let queue =
+            tempfile::Builder::new().prefix("audit-queue-").tempdir_in(program.parent().unwrap_or(Path::new(".")));
+        let queue = queue.context("cannot make a folder for the server's audit queue")?;
         let mut command = Command::new(program);
         command
+            .arg("--audit-queue")
+            .arg(queue.path())
             .args(["--strategy", &strategy.to_string(), "--address", &address.to_string()])
             .args(["--issuer", ISSUER, "--audience", AUDIENCE, "--until-stdin-ends"])
             .env("TARE_CONTROL_URL", fixture.control().url(server))
@@ -48,7 +56,7 @@ impl Service {
         let complaints = tokio::spawn(keep(process.stderr.take().context("the server's output")?));
         let line = BufReader::new(stdout).lines().next_line().await?;
         match line.as_deref().and_then(|line| line.strip_prefix("listening on ")) {
-            Some(url) => Ok(Self { url: url.to_owned(), process, complaints }),
+            Some(url) => Ok(Self { url: url.to_owned(), process, complaints, _queue: queue }),
             None => {
                 let said = complaints.await?;
                 bail!("the server did not start: {}", said.trim().trim_start_matches("tare-server: "))

@@ -74,7 +74,7 @@ impl Session {
             steps: Vec::new(),
             benches: Vec::new(),
             passes: Vec::new(),
-            ceiling: None,
+            ceilings: Vec::new(),
             profiles: Vec::new(),
             comparison: Vec::new(),
             checks: Vec::new(),
@@ -138,10 +138,10 @@ impl Session {
             self.save()?;
             return measured.map(|()| Ending::Met);
         }
-        let Evidence { run, benches, passes, ceiling, comparison, checks, .. } = &mut self.evidence;
+        let Evidence { run, benches, passes, ceilings, comparison, checks, .. } = &mut self.evidence;
         *comparison = compare(&read_published()?, benches, passes);
         if !run.interrupted {
-            *checks = judge(&self.config, benches, passes, ceiling.as_ref());
+            *checks = judge(&self.config, benches, passes, ceilings);
         }
         self.save()?;
         let summary = self.folder.join("summary.md");

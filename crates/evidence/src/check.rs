@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Budget, Config};
+use crate::config::{self, Budget, Config};
 use crate::{Bench, Ceiling, Pass};
 
 /// One thing that had to be reached.
@@ -25,16 +25,20 @@ pub fn missed(checks: &[Check]) -> impl Iterator<Item = &Check> {
 
 /// Judges everything that was measured and that `config` asks something of. A budget is judged when both its sides were
 /// measured: a run of a part of the benches is judged by that part.
-pub fn judge(config: &Config, benches: &[Bench], passes: &[Pass], ceiling: Option<&Ceiling>) -> Vec<Check> {
+pub fn judge(config: &Config, benches: &[Bench], passes: &[Pass], ceilings: &[Ceiling]) -> Vec<Check> {
     let targets = passes.iter().flat_map(|pass| judge_pass(config, pass));
     let budgets = config.budgets.iter().filter_map(|budget| judge_budget(budget, benches, passes));
-    let ceiling = ceiling.zip(config.ceiling).map(|(measured, required)| Check {
-        what: format!("HTTP {} against pgbench", measured.action),
-        measured: percent(measured.share),
-        required: format!("≥ {}", percent(required.at_least)),
-        met: measured.share >= required.at_least,
+    let ceilings = ceilings.iter().filter_map(|measured| {
+        let same = |one: &&config::Ceiling| one.action == measured.action && one.client == measured.client;
+        let required = config.ceilings.iter().find(same)?.at_least;
+        Some(Check {
+            what: format!("HTTP {} against pgbench", measured.action),
+            measured: percent(measured.share),
+            required: format!("≥ {}", percent(required)),
+            met: measured.share >= required,
+        })
     });
-    targets.chain(budgets).chain(ceiling).collect()
+    targets.chain(budgets).chain(ceilings).collect()
 }
 
 fn judge_pass(config: &Config, pass: &Pass) -> Vec<Check> {
@@ -137,7 +141,7 @@ mod tests {
     #[test]
     fn a_pass_is_held_to_each_of_its_targets() {
         let config = config("[targets.after]\nsuccess_rate = 0.99\nserver_errors = 0\np95_ms = 500");
-        let met = |pass| judge(&config, &[], &[pass], None).iter().map(|check| check.met).collect::<Vec<_>>();
+        let met = |pass| judge(&config, &[], &[pass], &[]).iter().map(|check| check.met).collect::<Vec<_>>();
         assert_eq!(met(pass("after", 499.0, &[(200, 500)])), [true, true, true]);
         assert_eq!(met(pass("after", 500.0, &[(200, 490), (500, 10)])), [false, false, false]);
         assert_eq!(met(pass("before", 9000.0, &[(500, 1)])), [] as [bool; 0], "no targets, no judgement");
@@ -146,7 +150,7 @@ mod tests {
     #[test]
     fn a_missed_check_says_what_was_measured_and_required() {
         let config = config("[targets.after]\np95_ms = 0.5");
-        let checks = judge(&config, &[], &[pass("after", 12.34, &[(200, 1)])], None);
+        let checks = judge(&config, &[], &[pass("after", 12.34, &[(200, 1)])], &[]);
         let missed: Vec<_> = missed(&checks).collect();
         assert_eq!(
             (&*missed[0].what, &*missed[0].measured, &*missed[0].required),
@@ -163,7 +167,7 @@ mod tests {
         );
         let benches = [bench("a/fast", 1.0), bench("a/slow", 2000.0)];
         let passes = [pass("before", 100.0, &[(200, 1)]), pass("after", 20.0, &[(200, 1)])];
-        let checks = judge(&config, &benches, &passes, None);
+        let checks = judge(&config, &benches, &passes, &[]);
         assert_eq!(checks.len(), 2, "what was not measured is not judged");
         assert!(checks[0].met && checks[0].measured == "2000 × cheaper" && checks[0].required == "≥ 1000 × cheaper");
         assert!(!checks[1].met && checks[1].measured == "5 × cheaper");

@@ -12,8 +12,8 @@ pub struct Config {
     pub targets: BTreeMap<String, Targets>,
     /// What a bench may cost.
     pub budgets: Vec<Budget>,
-    /// What share of the database's own throughput HTTP must reach.
-    pub ceiling: Option<Ceiling>,
+    /// What share of the database's own throughput HTTP must reach, by action and client.
+    pub ceilings: Vec<Ceiling>,
 }
 
 /// What a stress pass must reach; what is left out is not judged.
@@ -41,9 +41,13 @@ pub struct Budget {
 }
 
 /// What share of the database's own throughput HTTP must reach.
-#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Ceiling {
+    /// The action.
+    pub action: String,
+    /// What sends the requests: `wrk` or `tare`.
+    pub client: String,
     /// From 0 to 1.
     pub at_least: f64,
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::{Check, Row};
 
 /// The version of this format; it changes when older readers would misunderstand.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// One run, as it is written to `evidence.json`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -26,8 +26,8 @@ pub struct Evidence {
     pub benches: Vec<Bench>,
     /// Stress passes, in order.
     pub passes: Vec<Pass>,
-    /// Throughput through HTTP beside that of the database alone.
-    pub ceiling: Option<Ceiling>,
+    /// Throughput through HTTP beside that of the database alone, by action.
+    pub ceilings: Vec<Ceiling>,
     /// Actions taken apart.
     pub profiles: Vec<Profile>,
     /// Published figure, this run before, this run after.
@@ -203,6 +203,8 @@ impl Pass {
 pub struct Ceiling {
     /// The action.
     pub action: String,
+    /// What sent the requests: `wrk`, or `tare`, which costs more of the machine.
+    pub client: String,
     /// Connections in both.
     pub concurrency: usize,
     /// Rounds; the figures are medians over them.

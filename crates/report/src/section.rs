@@ -1,6 +1,6 @@
 //! What is told of a run, in the order it is read.
 
-use tare_evidence::{Evidence, Latency, LatencyReading, Pass, Row, SuccessReading, missed};
+use tare_evidence::{Ceiling, Evidence, Latency, LatencyReading, Pass, Row, SuccessReading, missed};
 
 use crate::units::{percent, rate, time, times, whole};
 
@@ -34,7 +34,7 @@ pub fn sections(evidence: &Evidence) -> Vec<Section> {
         stress(evidence),
         components(evidence),
         profiles(evidence),
-        ceiling(evidence),
+        ceilings(evidence),
         checks(evidence),
         benches(evidence),
         how(evidence),
@@ -227,22 +227,24 @@ fn profiles(evidence: &Evidence) -> Option<Section> {
         .filter(|_| any)
 }
 
-fn ceiling(evidence: &Evidence) -> Option<Section> {
-    evidence.ceiling.as_ref().map(|ceiling| Section {
-        title: "Against the database alone".into(),
-        paragraphs: vec![format!(
+fn ceilings(evidence: &Evidence) -> Option<Section> {
+    let sentence = |ceiling: &Ceiling| {
+        format!(
             "{} through HTTP: {}; pgbench with the same SQL prepared: {}; share {} (medians of {} interleaved rounds, {} \
-             connections each).",
+             connections each, sent by {}).",
             ceiling.action,
             rate(ceiling.http_per_second),
             rate(ceiling.pgbench_per_second).replace("req/s", "transactions/s"),
             percent(ceiling.share),
             ceiling.rounds,
-            ceiling.concurrency
-        )],
-        table: None,
-        essential: true,
-    })
+            ceiling.concurrency,
+            ceiling.client
+        )
+    };
+    let paragraphs: Vec<_> = evidence.ceilings.iter().map(sentence).collect();
+    let any = !paragraphs.is_empty();
+    Some(Section { title: "Against the database alone".into(), paragraphs, table: None, essential: true })
+        .filter(|_| any)
 }
 
 fn checks(evidence: &Evidence) -> Option<Section> {
