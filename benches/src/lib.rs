@@ -88,6 +88,12 @@ impl Bed {
         Arc::new(Connections::new(pooled, self.tls(), PoolSettings::default()))
     }
 
+    /// Connections from pools with other bounds than usual.
+    pub fn connections_with(&self, settings: PoolSettings) -> Arc<Connections> {
+        let _within = self.runtime.enter();
+        Arc::new(Connections::new(true, self.tls(), settings))
+    }
+
     /// Tenants looked up over `connections`, and remembered or not.
     pub fn tenants(&self, connections: Arc<Connections>, remember: bool) -> Tenants {
         let _within = self.runtime.enter();

@@ -32,11 +32,10 @@ pub const ALL: [BenchName; 7] = [
 /// Measurements in each of them, for telling beforehand how long they take.
 const fn measurements(bench: BenchName) -> u32 {
     match bench {
-        BenchName::Auth | BenchName::Response | BenchName::Request => 2,
-        BenchName::Tenant => 4,
-        BenchName::Connection => 6,
+        BenchName::Response | BenchName::Request => 2,
+        BenchName::Auth | BenchName::Tenant => 4,
+        BenchName::Connection | BenchName::Audit => 10,
         BenchName::Action => 12,
-        BenchName::Audit => 3,
     }
 }
 
