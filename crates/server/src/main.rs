@@ -1,32 +1,29 @@
 //! The gateway behind HTTP, as a process of its own.
 
+mod exposition;
 mod http;
+mod log;
+mod metrics;
 mod options;
+mod serve;
+mod trace;
 
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context, Result};
-use axum::serve::ListenerExt;
 use clap::Parser;
 use tare_gateway::Gateway;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
+use crate::http::Service;
 use crate::options::Options;
-
-/// How long requests under way may take once the server is to stop.
-const DRAIN: Duration = Duration::from_secs(10);
 
 fn main() -> ExitCode {
     let options = Options::parse();
-    tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
-        .with_env_filter(tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "warn".into()))
-        .init();
+    log::start(options.log);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(options.workers).enable_all().build();
     match runtime.context("cannot start a runtime").and_then(|runtime| runtime.block_on(serve(options))) {
         Ok(()) => ExitCode::SUCCESS,
@@ -46,42 +43,20 @@ async fn serve(options: Options) -> Result<()> {
     })?;
     // Whoever started this waits for the line, and reads the port from it.
     println!("listening on http://{}", listener.local_addr()?);
-    let listener = listener.tap_io(|stream| {
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::warn!(%error, "answers may be delayed");
-        }
-    });
 
     let input_ended = CancellationToken::new();
     if options.until_stdin_ends {
         cancel_at_end_of_input(input_ended.clone());
     }
-    let under_way = TaskTracker::new();
-    let stopping = CancellationToken::new();
-    let stopped = stopping.clone().cancelled_owned();
-    let mut server = tokio::spawn(
-        axum::serve(listener, http::router(gateway.clone(), under_way.clone()))
-            .with_graceful_shutdown(stopped)
-            .into_future(),
-    );
-    tokio::select! {
-        ended = &mut server => ended??,
-        _ = interrupted.recv() => {}
-        _ = terminated.recv() => {}
-        () = input_ended.cancelled() => {}
-    }
-    stopping.cancel();
-    under_way.close();
-    let drained = tokio::time::timeout(DRAIN, async {
-        under_way.wait().await;
-        gateway.close().await;
-        if !server.is_finished() {
-            let _ = (&mut server).await;
+    let stop = async {
+        tokio::select! {
+            _ = interrupted.recv() => {}
+            _ = terminated.recv() => {}
+            () = input_ended.cancelled() => {}
         }
-    });
-    if drained.await.is_err() {
-        tracing::warn!("requests were still under way after {} s and are given up", DRAIN.as_secs());
-    }
+    };
+    let service = Service::new(gateway.clone(), options.limits());
+    serve::run(listener, &gateway, service, options.patience(), stop).await;
     Ok(())
 }
 

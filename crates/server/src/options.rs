@@ -12,6 +12,10 @@ use tare_gateway::connection::PoolSettings;
 use tare_gateway::tenant::TenantSettings;
 use tare_gateway::{Settings, Strategy};
 
+use crate::http::Limits;
+use crate::log::Format;
+use crate::serve::Patience;
+
 /// Environment variable with the URL of the control database, password included.
 const CONTROL_URL: &str = "TARE_CONTROL_URL";
 /// Environment variable with the secret that tokens are signed with.
@@ -76,6 +80,38 @@ pub struct Options {
     #[arg(long, default_value_t = 20_000, value_parser = at_least_one)]
     audit_capacity: usize,
 
+    /// Requests for actions in flight at most; one more is refused at once, to be tried again.
+    #[arg(long, default_value_t = 1024, value_parser = at_least_one)]
+    concurrency: usize,
+
+    /// Seconds until the client of an action is told that it took too long; the action goes on.
+    #[arg(long, default_value_t = 30.0, value_parser = seconds)]
+    timeout: f64,
+
+    /// Seconds that a client has for the head of a request, and that a connection may be idle.
+    #[arg(long, default_value_t = 60.0, value_parser = seconds)]
+    head_timeout: f64,
+
+    /// Seconds that a client has for the body of a request.
+    #[arg(long, default_value_t = 10.0, value_parser = seconds)]
+    body_timeout: f64,
+
+    /// Seconds that a client has to take a part of its answer.
+    #[arg(long, default_value_t = 30.0, value_parser = seconds)]
+    write_timeout: f64,
+
+    /// Seconds to go on listening once told to stop, while GET /ready says so: until whoever sends requests has heard of it.
+    #[arg(long, value_parser = seconds)]
+    notice: Option<f64>,
+
+    /// Seconds for requests under way to end once told to stop, and as many again to write what the audit queue holds.
+    #[arg(long, default_value_t = 10.0, value_parser = seconds)]
+    drain: f64,
+
+    /// How lines on standard error look; RUST_LOG selects which there are.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub log: Format,
+
     /// Threads; half of the processors when left out, for the database and whoever asks are on this machine, too.
     #[arg(long, default_value_t = workers(), hide_default_value = true, value_parser = at_least_one)]
     pub workers: usize,
@@ -115,6 +151,25 @@ impl Options {
                 ..AuditSettings::default()
             },
         })
+    }
+
+    /// What requests are given.
+    pub fn limits(&self) -> Limits {
+        Limits {
+            concurrency: self.concurrency,
+            body: Duration::from_secs_f64(self.body_timeout),
+            action: Duration::from_secs_f64(self.timeout),
+        }
+    }
+
+    /// How long connections are waited for.
+    pub fn patience(&self) -> Patience {
+        Patience {
+            head: Duration::from_secs_f64(self.head_timeout),
+            write: Duration::from_secs_f64(self.write_timeout),
+            notice: self.notice.map_or(Duration::ZERO, Duration::from_secs_f64),
+            drain: Duration::from_secs_f64(self.drain),
+        }
     }
 
     fn keys(&self) -> Result<Keys> {

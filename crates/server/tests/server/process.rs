@@ -1,78 +1,14 @@
 //! The server as a process, on a real PostgreSQL: statuses, timings, and how it starts and stops.
 
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-use reqwest::{Client, StatusCode};
+use reqwest::StatusCode;
 use serde_json::{Value, json};
-use tare_testbed::{AUDIENCE, Fixture, ISSUER, Server, Size, TokenKey};
+use tare_testbed::TokenKey;
 use uuid::Uuid;
 
-struct Service {
-    process: Child,
-    url: String,
-    client: Client,
-}
-
-impl Service {
-    async fn start(fixture: &Fixture, strategy: &str) -> Self {
-        Self::run(command(fixture), strategy)
-    }
-
-    fn run(mut command: Command, strategy: &str) -> Self {
-        command.args(["--strategy", strategy, "--until-stdin-ends"]);
-        let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let url = line.trim().strip_prefix("listening on ").unwrap().to_owned();
-        Self { process, url, client: client() }
-    }
-
-    async fn post(&self, token: &str, body: impl ToString) -> (StatusCode, Value, String) {
-        let request = self.client.post(format!("{}/v1/actions/execute", self.url)).bearer_auth(token);
-        let answer = request.body(body.to_string()).send().await.unwrap();
-        let timing = answer.headers().get("server-timing").map_or("", |value| value.to_str().unwrap()).to_owned();
-        (answer.status(), answer.json().await.unwrap(), timing)
-    }
-
-    fn signal(&self, name: &str) {
-        let id = self.process.id().to_string();
-        assert!(Command::new("kill").args(["-s", name, &id]).status().unwrap().success());
-    }
-}
-
-impl Drop for Service {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-fn client() -> Client {
-    let tls = tare_tls::client(None).unwrap();
-    Client::builder().tls_backend_preconfigured(tls).no_proxy().timeout(Duration::from_secs(30)).build().unwrap()
-}
-
-/// The server, told everything but the strategy.
-fn command(fixture: &Fixture) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tare-server"));
-    command.args(["--issuer", ISSUER, "--audience", AUDIENCE]);
-    if let Some(root) = fixture.server().root_certificate() {
-        command.env("TARE_ROOT_CERTIFICATE", root);
-    }
-    command.env("TARE_CONTROL_URL", fixture.control().url(fixture.server()));
-    command.env("TARE_JWT_SECRET", fixture.secret().expose()).env_remove("TARE_JWKS");
-    command
-}
-
-async fn fixture() -> Fixture {
-    Fixture::create(Server::shared().await.unwrap(), Size::SMALL).await.unwrap()
-}
-
-fn view(part: Uuid) -> Value {
-    json!({"action": "view_part_details", "payload": {"part_id": part}})
-}
+use crate::bed::{Service, command, fixture, view};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_answer_is_json_with_the_status_that_tells_what_went_wrong() {
