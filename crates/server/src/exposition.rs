@@ -74,11 +74,11 @@ fn requests(page: &mut Page, counters: &Counters) -> fmt::Result {
 }
 
 fn pools(page: &mut Page, pools: &PoolMetrics) -> fmt::Result {
-    page.gauge("connections_budget", "Connections to tenants' databases that there may be.", pools.budget)?;
+    page.gauge("connections_budget", "Connections to databases that there may be.", pools.budget)?;
     page.gauge("connections", "Connections that there are.", pools.size)?;
     page.gauge("connections_idle", "Connections that nobody uses.", pools.idle)?;
     page.gauge("connections_waiting", "Requests that wait for a connection.", pools.waiting)?;
-    page.gauge("pools", "Tenants that have a pool.", pools.pools)?;
+    page.gauge("pools", "Databases that have a pool.", pools.pools)?;
     page.counter("connections_opened", "Connections opened.", pools.opened)?;
     page.counter("connections_failed", "Connections that could not be opened.", pools.failed)?;
     let closed = CloseReason::ALL.map(CloseReason::name).into_iter().zip(pools.closed);

@@ -1,5 +1,6 @@
-//! Where what the server says goes to: lines on standard error.
+//! Where what the server says goes to: lines on standard error, spans to a collector.
 
+use anyhow::Result;
 use clap::ValueEnum;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -14,13 +15,31 @@ pub enum Format {
     Json,
 }
 
-/// Has everything said from here on written to standard error: warnings and errors, or what `RUST_LOG` selects.
-pub fn start(format: Format) {
+/// What must live as long as the program.
+#[derive(Default)]
+pub struct Running {
+    #[cfg(feature = "otlp")]
+    _exporter: Option<crate::otlp::Exporter>,
+}
+
+/// Has everything said from here on written to standard error: warnings and errors, or what `RUST_LOG` selects. Exports spans,
+/// too, where that is compiled in and asked for.
+///
+/// # Errors
+/// Spans cannot be exported to where the environment tells.
+pub fn start(format: Format) -> Result<Running> {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| "warn".into());
     let lines = fmt::layer().with_writer(std::io::stderr);
     let lines = match format {
         Format::Text => lines.boxed(),
         Format::Json => lines.json().flatten_event(true).boxed(),
     };
-    registry().with(lines.with_filter(filter)).init();
+    let subscriber = registry().with(lines.with_filter(filter));
+    #[cfg(feature = "otlp")]
+    if let Some(exporter) = crate::otlp::Exporter::of_environment()? {
+        subscriber.with(exporter.layer()).init();
+        return Ok(Running { _exporter: Some(exporter) });
+    }
+    subscriber.init();
+    Ok(Running::default())
 }

@@ -5,6 +5,8 @@ mod http;
 mod log;
 mod metrics;
 mod options;
+#[cfg(feature = "otlp")]
+mod otlp;
 mod serve;
 mod trace;
 
@@ -22,16 +24,19 @@ use crate::http::Service;
 use crate::options::Options;
 
 fn main() -> ExitCode {
-    let options = Options::parse();
-    log::start(options.log);
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(options.workers).enable_all().build();
-    match runtime.context("cannot start a runtime").and_then(|runtime| runtime.block_on(serve(options))) {
+    match run(Options::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("tare-server: {error:#}");
             ExitCode::from(2)
         }
     }
+}
+
+fn run(options: Options) -> Result<()> {
+    let _log = log::start(options.log)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(options.workers).enable_all().build();
+    runtime.context("cannot start a runtime")?.block_on(serve(options))
 }
 
 async fn serve(options: Options) -> Result<()> {

@@ -44,7 +44,12 @@ impl Ids {
     /// The span of the whole request.
     pub fn span(&self) -> Span {
         let (request_id, trace_id) = (self.request_id(), self.trace_id());
-        tracing::info_span!("request", otel.kind = "server", request_id, trace_id)
+        let span = tracing::info_span!("request", otel.kind = "server", request_id, trace_id);
+        #[cfg(feature = "otlp")]
+        if let Some(traceparent) = self.traceparent.as_ref().and_then(|value| value.to_str().ok()) {
+            crate::otlp::join(&span, traceparent);
+        }
+        span
     }
 }
 

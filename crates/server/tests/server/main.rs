@@ -3,4 +3,6 @@
 mod bed;
 mod limits;
 mod observe;
+#[cfg(feature = "otlp")]
+mod otlp;
 mod process;
