@@ -125,7 +125,10 @@ impl Service {
         }
         match timeout(READY, self.gateway.check()).await {
             Ok(Ok(())) => json(StatusCode::OK, r#"{"status":"ready"}"#),
-            Ok(Err(error)) => refused(error.code(), &error.to_string()),
+            Ok(Err(error)) => {
+                tracing::warn!(%error, cause = cause(&error), "not ready");
+                refused(error.code(), &error.to_string())
+            }
             Err(_) => refused("unreachable", "the control database is silent"),
         }
     }
@@ -208,11 +211,13 @@ fn answer(Reply { result, timings }: Reply) -> Response {
 /// request's span is off unless it is asked for, and a request that succeeds pays nothing for it.
 fn log(error: &Error, ids: &Ids) {
     if error.status() >= 500 {
-        let cause = std::error::Error::source(error).map(|cause| format!("{cause:?}"));
         let (request_id, trace_id) = (ids.request_id(), ids.trace_id());
-        let cause = cause.as_deref().unwrap_or("none");
-        tracing::error!(request_id, trace_id, %error, cause, "a request failed");
+        tracing::error!(request_id, trace_id, %error, cause = cause(error), "a request failed");
     }
+}
+
+fn cause(error: &Error) -> String {
+    std::error::Error::source(error).map_or_else(|| "none".into(), |cause| format!("{cause:?}"))
 }
 
 /// A refusal that is likely to pass.

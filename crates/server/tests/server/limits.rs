@@ -91,7 +91,7 @@ async fn an_action_whose_client_hangs_up_goes_on_to_its_audit_row() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_is_slow_or_idle_is_cut_off() {
     let fixture = fixture().await;
-    let service = Service::with(&fixture, &["--head-timeout", "0.2", "--body-timeout", "0.2"]);
+    let service = Service::with(&fixture, &["--head-timeout", "0.5", "--body-timeout", "0.5"]);
     assert_eq!(to_its_end(service.raw("").await).await, "");
     assert_eq!(to_its_end(service.raw("POST /v1/actions/execute HTTP/1.1\r\nX-Slow:").await).await, "");
 

@@ -18,6 +18,8 @@ async fn metrics_count_what_was_asked_and_what_it_took() {
     let service = Service::start(&fixture, "after").await;
     let token = fixture.secret().mint(fixture.tenants()[0].crew[0].id);
     let part = fixture.part(0, 0, 1).id;
+    // What was remembered before is looked up again once changes are heard of.
+    service.until("tare_tenant_listening", 1.0).await;
     for request in [view(part), view(part), receive(part)] {
         assert_eq!(service.post(&token, request).await.0, StatusCode::OK);
     }
