@@ -108,10 +108,9 @@ fn bare_pool(bed: &Bed, database: &Database) -> Pool {
 
 /// A database that nobody has: a tenant's pool is there, and has no connection.
 fn nowhere(bed: &Bed) -> Database {
-    let mut config = bed.fixture().tenants()[0].login.config(bed.fixture().server());
     // Nothing listens on the port of discard.
-    config.port(9);
-    Database::new(config)
+    let nowhere = ("127.0.0.1".to_owned(), 9);
+    Database::new(bed.fixture().tenants()[0].login.config_at(bed.fixture().server(), nowhere))
 }
 
 /// The same among a thousand tenants, ours and deadpool's pools in a map.

@@ -25,7 +25,8 @@ fn tenant(criterion: &mut Criterion, bed: &Bed) {
             bencher.to_async(bed.runtime()).iter(look_up);
         });
         if ready.is_some() {
-            bed.expect_connections(i64::from(pooled));
+            // A cache listens for changes on a connection of its own.
+            bed.expect_connections(i64::from(pooled) + i64::from(remember));
         }
     }
 

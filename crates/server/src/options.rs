@@ -62,6 +62,10 @@ pub struct Options {
     #[arg(long, default_value_t = 16, value_parser = at_least_one)]
     pool_size: usize,
 
+    /// Connections opened in a second at most, once the first few are: a database that comes back is not met by all at once.
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
+    openings_per_second: u32,
+
     /// Do not prepare statements under names: for a PgBouncer before 1.21 in transaction mode. Changes of tenants are not listened
     /// for then either, which such a pooler does not pass on.
     #[arg(long)]
@@ -137,6 +141,7 @@ impl Options {
             pool: PoolSettings {
                 budget: self.budget,
                 cap: self.pool_size,
+                openings_per_second: self.openings_per_second,
                 prepare: !self.pooler,
                 ..PoolSettings::default()
             },

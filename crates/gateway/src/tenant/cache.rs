@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use moka::Expiry;
 use moka::future::Cache;
+use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 use super::listen::{Change, listen};
@@ -26,7 +27,18 @@ const RETRY: Duration = Duration::from_secs(1);
 const ATTEMPTS: u32 = 3;
 
 /// The cache.
-pub(super) struct Remembered(Arc<Memory>);
+pub(super) struct Remembered {
+    memory: Arc<Memory>,
+    listening: Option<JoinHandle<()>>,
+}
+
+impl Drop for Remembered {
+    fn drop(&mut self) {
+        if let Some(listening) = &self.listening {
+            listening.abort();
+        }
+    }
+}
 
 /// What it holds, shared with the task that listens and those that look up in the background.
 pub(super) struct Memory {
@@ -123,15 +135,13 @@ impl Remembered {
             refreshed: AtomicU64::new(0),
             listening: AtomicBool::new(false),
         });
-        if settings.listen {
-            tokio::spawn(listen(Arc::downgrade(&memory)));
-        }
-        Self(memory)
+        let listening = settings.listen.then(|| tokio::spawn(listen(Arc::downgrade(&memory))));
+        Self { memory, listening }
     }
 
     /// The tenant of `user`, remembered or looked up.
     pub(super) async fn of(&self, user: Uuid) -> Result<Arc<Tenant>, Error> {
-        let memory = &self.0;
+        let memory = &self.memory;
         if let Some(entry) = memory.entries.get(&user).await {
             if let Entry::Of(tenant) = &entry {
                 memory.refresh_when_due(user, tenant);
@@ -149,7 +159,7 @@ impl Remembered {
     }
 
     pub(super) fn metrics(&self) -> CacheMetrics {
-        let memory = &self.0;
+        let memory = &self.memory;
         CacheMetrics {
             entries: memory.entries.entry_count(),
             looked_up: memory.looked_up.load(Ordering::Relaxed),

@@ -2,6 +2,7 @@
 
 mod bed;
 mod limits;
+mod memory;
 mod observe;
 #[cfg(feature = "otlp")]
 mod otlp;
