@@ -5,7 +5,7 @@
 //! a lifetime, jittered so that a fleet does not reconnect in lockstep; one that was idle for long is checked before use.
 
 use std::ops::{Deref, DerefMut};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -30,12 +30,15 @@ pub(super) type Pool = managed::Pool<Source>;
 /// One pooled connection.
 pub struct Held {
     client: ClientWrapper,
-    budget: Arc<Budget<Held>>,
+    budget: Arc<Budget<Box<Held>>>,
     counters: Arc<Counters>,
     opened: Instant,
     expires: Instant,
     idle_limit: Duration,
     check_after: Duration,
+    checked_always: bool,
+    /// Has been idle for long, and is to be asked whether it still works.
+    suspect: AtomicBool,
     prepares: bool,
     floor: usize,
     /// How long the request that had it opened, or handed over, waited for it.
@@ -44,10 +47,10 @@ pub struct Held {
 }
 
 impl Held {
-    fn new(client: tokio_postgres::Client, shared: &Shared) -> Self {
+    fn new(client: tokio_postgres::Client, shared: &Shared) -> Box<Self> {
         let (settings, opened) = (shared.settings, Instant::now());
         let shortened = 1.0 - JITTER * fastrand::f64();
-        Self {
+        Box::new(Self {
             // Not the driver's own task: deadpool aborts it, and the server would never be told goodbye.
             client: ClientWrapper::new(client, tokio::spawn(async {})),
             budget: shared.budget.clone(),
@@ -56,11 +59,13 @@ impl Held {
             expires: opened + settings.lifetime.mul_f64(shortened),
             idle_limit: settings.idle.mul_f64(shortened),
             check_after: settings.check_after,
+            checked_always: settings.check_after.is_zero(),
+            suspect: AtomicBool::new(false),
             prepares: settings.prepare,
             floor: settings.floor,
             waited: Duration::ZERO,
             closing: CloseReason::PoolClosed,
-        }
+        })
     }
 
     /// The driver's client, with its statements.
@@ -77,8 +82,15 @@ impl Held {
         self.prepares
     }
 
-    pub(super) fn close(mut self, reason: CloseReason) {
+    pub(super) fn close(mut self: Box<Self>, reason: CloseReason) {
         self.closing = reason;
+    }
+
+    /// Has it checked before its next use when it has been idle for long.
+    pub(super) fn suspect_if_idle(&self, idle: Duration) {
+        if idle >= self.check_after {
+            self.suspect.store(true, Ordering::Relaxed);
+        }
     }
 
     /// Why this one, idle since `idle`, should be closed though nobody needs it; `spared` when its tenant's floor does.
@@ -115,15 +127,16 @@ struct Tenancy {
     database: Database,
     share: Arc<Share>,
     /// Opened for requests that have gone away.
-    spares: Mutex<Vec<(Held, Instant)>>,
+    spares: Mutex<Vec<(Box<Held>, Instant)>>,
     shared: Weak<Shared>,
 }
 
 impl managed::Manager for Source {
-    type Type = Held;
+    // Boxed: it is passed on by each acquire, and a pointer is less to copy.
+    type Type = Box<Held>;
     type Error = NoConnection;
 
-    async fn create(&self) -> Result<Held, NoConnection> {
+    async fn create(&self) -> Result<Box<Held>, NoConnection> {
         if let Some(spare) = self.take_spare() {
             return Ok(spare);
         }
@@ -140,14 +153,14 @@ impl managed::Manager for Source {
         Ok(held)
     }
 
-    async fn recycle(&self, held: &mut Held, metrics: &Metrics) -> RecycleResult<NoConnection> {
-        let now = Instant::now();
-        let idle = now - metrics.recycled.unwrap_or(metrics.created);
-        if let Some(reason) = held.outlived(now, idle, true) {
-            held.closing = reason;
-            return Err(RecycleError::message("outlived"));
+    async fn recycle(&self, held: &mut Box<Held>, _: &Metrics) -> RecycleResult<NoConnection> {
+        if held.client.is_closed() {
+            held.closing = CloseReason::Broken;
+            return Err(RecycleError::message("closed"));
         }
-        if idle >= held.check_after {
+        // No look at the clock here: the upkeep sees who has been idle for long.
+        if held.checked_always || held.suspect.load(Ordering::Relaxed) {
+            held.suspect.store(false, Ordering::Relaxed);
             let checked = timeout(CHECK, held.client.simple_query("")).await;
             if !matches!(checked, Ok(Ok(_))) {
                 held.closing = CloseReason::Broken;
@@ -174,7 +187,11 @@ impl Source {
 
     /// Opens a connection in a task of its own: it goes on when whoever waits here goes away, and the connection is then placed
     /// like one that was returned.
-    fn open(&self, permit: Permit<Held>, shared: &Arc<Shared>) -> oneshot::Receiver<Result<Held, NoConnection>> {
+    fn open(
+        &self,
+        permit: Permit<Box<Held>>,
+        shared: &Arc<Shared>,
+    ) -> oneshot::Receiver<Result<Box<Held>, NoConnection>> {
         let (deliver, delivered) = oneshot::channel();
         let (source, shared) = (self.clone(), shared.clone());
         tokio::spawn(async move {
@@ -200,7 +217,7 @@ impl Source {
     }
 
     /// Finds a place for a connection whose request went away before it was opened.
-    fn place_abandoned(&self, held: Held, shared: &Shared) {
+    fn place_abandoned(&self, held: Box<Held>, shared: &Shared) {
         match shared.budget.place(self.share(), 0, shared.settings.floor, held.opened.elapsed()) {
             Placement::Keep => self.keep(held),
             Placement::Close => held.close(CloseReason::GivenWay),
@@ -208,18 +225,18 @@ impl Source {
         }
     }
 
-    fn give(&self, grant: oneshot::Sender<Grant<Held>>, held: Held) {
+    fn give(&self, grant: oneshot::Sender<Grant<Box<Held>>>, held: Box<Held>) {
         if let Err(Grant::Connection(held)) = grant.send(Grant::Connection(held)) {
             self.keep(held);
         }
     }
 
-    fn keep(&self, held: Held) {
+    fn keep(&self, held: Box<Held>) {
         self.spares().push((held, Instant::now()));
     }
 
     /// A spare, if there is one.
-    pub(super) fn take_spare(&self) -> Option<Held> {
+    pub(super) fn take_spare(&self) -> Option<Box<Held>> {
         self.spares().pop().map(|(held, _)| held)
     }
 
@@ -239,7 +256,7 @@ impl Source {
         });
     }
 
-    fn spares(&self) -> MutexGuard<'_, Vec<(Held, Instant)>> {
+    fn spares(&self) -> MutexGuard<'_, Vec<(Box<Held>, Instant)>> {
         self.0.spares.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,6 +1,7 @@
 //! The pools of all tenants under one budget.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 use std::time::{Duration, Instant};
@@ -29,6 +30,25 @@ const OPENING_BURST: u32 = 8;
 /// An idle connection is had without setting a timer for a wait that does not happen. Opening has its own bound.
 const AT_ONCE: Timeouts = Timeouts { wait: Some(Duration::ZERO), create: None, recycle: None };
 
+/// Hashes ids, which are random already.
+#[derive(Default)]
+struct OfId(u64);
+
+impl Hasher for OfId {
+    fn write(&mut self, bytes: &[u8]) {
+        for part in bytes.chunks(8) {
+            let mut word = [0; 8];
+            word[..part.len()].copy_from_slice(part);
+            self.0 = self.0.rotate_left(32) ^ u64::from_ne_bytes(word);
+        }
+    }
+
+    fn finish(&self) -> u64 {
+        // A map goes by the highest bits, too; some kinds of ids begin with the time.
+        self.0.wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    }
+}
+
 /// All pools.
 pub(super) struct Pools(Arc<Shared>);
 
@@ -36,10 +56,10 @@ pub(super) struct Pools(Arc<Shared>);
 pub(super) struct Shared {
     pub(super) settings: PoolSettings,
     pub(super) tls: MakeRustlsConnect,
-    pub(super) budget: Arc<Budget<Held>>,
+    pub(super) budget: Arc<Budget<Box<Held>>>,
     pub(super) counters: Arc<Counters>,
     pub(super) pace: Pace,
-    by_tenant: RwLock<HashMap<Uuid, Arc<TenantPool>>>,
+    by_tenant: RwLock<HashMap<Uuid, Arc<TenantPool>, BuildHasherDefault<OfId>>>,
 }
 
 struct TenantPool {
@@ -220,8 +240,9 @@ impl Shared {
             let spared = |going: usize| source.share().held().saturating_sub(going) <= self.settings.floor;
             let mut reasons = Vec::new();
             let retired = pool.pool.retain(|held, metrics| {
-                let reason =
-                    held.outlived(now, now.saturating_duration_since(last_used(&metrics)), spared(reasons.len()));
+                let idle = now.saturating_duration_since(last_used(&metrics));
+                held.suspect_if_idle(idle);
+                let reason = held.outlived(now, idle, spared(reasons.len()));
                 reasons.extend(reason);
                 reason.is_none()
             });

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use moka::Expiry;
 use moka::future::Cache;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
@@ -76,25 +75,6 @@ pub struct CacheMetrics {
     pub listening: bool,
 }
 
-/// Each entry ends when its belief does.
-struct Belief;
-
-impl Expiry<Uuid, Entry> for Belief {
-    fn expire_after_create(&self, _: &Uuid, entry: &Entry, created_at: Instant) -> Option<Duration> {
-        Some(entry.believed_until().saturating_duration_since(created_at))
-    }
-
-    fn expire_after_update(
-        &self,
-        _: &Uuid,
-        entry: &Entry,
-        updated_at: Instant,
-        _: Option<Duration>,
-    ) -> Option<Duration> {
-        Some(entry.believed_until().saturating_duration_since(updated_at))
-    }
-}
-
 impl Entry {
     fn believed_until(&self) -> Instant {
         match self {
@@ -120,11 +100,8 @@ impl Entry {
 
 impl Remembered {
     pub(super) fn new(control: Arc<Control>, settings: TenantSettings) -> Self {
-        let entries = Cache::builder()
-            .max_capacity(settings.capacity)
-            .expire_after(Belief)
-            .support_invalidation_closures()
-            .build();
+        // Without an expiry: each hit looks at the clock already, and what nobody asks for goes when there is no more room.
+        let entries = Cache::builder().max_capacity(settings.capacity).support_invalidation_closures().build();
         let memory = Arc::new(Memory {
             control,
             settings,
@@ -143,10 +120,14 @@ impl Remembered {
     pub(super) async fn of(&self, user: Uuid) -> Result<Arc<Tenant>, Error> {
         let memory = &self.memory;
         if let Some(entry) = memory.entries.get(&user).await {
-            if let Entry::Of(tenant) = &entry {
-                memory.refresh_when_due(user, tenant);
+            let now = Instant::now();
+            if now < entry.believed_until() {
+                if let Entry::Of(tenant) = &entry {
+                    memory.refresh_when_due(user, tenant, now);
+                }
+                return entry.tenant();
             }
-            return entry.tenant();
+            memory.entries.invalidate(&user).await;
         }
         for _ in 0..ATTEMPTS {
             let looked_up = memory.entries.try_get_with(user, memory.look_up(user)).await.map_err(Error::Shared)?;
@@ -190,9 +171,9 @@ impl Memory {
     }
 
     /// Has an entry that is due looked up in the background: once, however many ask for it meanwhile.
-    fn refresh_when_due(self: &Arc<Self>, user: Uuid, tenant: &Tenant) {
+    fn refresh_when_due(self: &Arc<Self>, user: Uuid, tenant: &Tenant, now: Instant) {
         let due = tenant.refresh_at.load(Ordering::Relaxed);
-        let now = self.clock.elapsed().as_nanos() as u64;
+        let now = now.saturating_duration_since(self.clock).as_nanos() as u64;
         if now < due {
             return;
         }
