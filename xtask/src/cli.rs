@@ -120,7 +120,7 @@ impl ValueEnum for Part {
 
 #[derive(Debug, Args)]
 pub struct Perf {
-    /// Fewer samples and shorter rounds: under two minutes once built.
+    /// Fewer samples and shorter rounds: some two and a half minutes once built.
     #[arg(long)]
     pub quick: bool,
 

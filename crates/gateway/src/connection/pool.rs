@@ -137,8 +137,11 @@ impl managed::Manager for Source {
     type Error = NoConnection;
 
     async fn create(&self) -> Result<Box<Held>, NoConnection> {
-        if let Some(spare) = self.take_spare() {
-            return Ok(spare);
+        while let Some(spare) = self.take_spare() {
+            match spare.client.is_closed() {
+                false => return Ok(spare),
+                true => spare.close(CloseReason::Broken),
+            }
         }
         let shared = self.0.shared.upgrade().ok_or(NoConnection::Closed)?;
         let start = Instant::now();
