@@ -48,7 +48,7 @@ pub struct PoolMetrics {
     pub idle: usize,
     /// Requests that wait for a connection.
     pub waiting: usize,
-    /// Tenants that have a pool.
+    /// Databases that have a pool: tenants', and the control database.
     pub pools: usize,
     /// Connections opened since the start.
     pub opened: u64,

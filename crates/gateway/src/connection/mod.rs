@@ -45,11 +45,12 @@ pub struct PoolSettings {
     pub wait: Duration,
     /// Requests of one tenant that may wait; one more is refused at once.
     pub queue: usize,
-    /// How long a connection lives. Each lives up to a fifth shorter, by chance.
+    /// How long a connection lives; it ends when it is idle after that, to the second. Each lives up to a fifth shorter, by chance.
     pub lifetime: Duration,
     /// How long a connection beyond the floor may be idle. For each up to a fifth shorter, by chance.
     pub idle: Duration,
-    /// A connection that was idle for so long is asked whether it still works before it is used: one round trip.
+    /// A connection that was idle for so long is asked whether it still works before it is used: one round trip. To the second;
+    /// zero asks before each use.
     pub check_after: Duration,
     /// A tenant that is not heard of for so long loses its pool.
     pub unused: Duration,

@@ -49,7 +49,8 @@ async fn what_could_not_be_delivered_is_after_the_next_start() {
 
     relay.recover().await.unwrap();
     let written = fixture.audit_rows().await.unwrap();
-    assert_eq!(in_time.is_ok(), written == read + 1, "a close that ends has written everything");
+    // Not the other way round: an answer that says so may have been lost with its connection.
+    assert!(in_time.is_err() || written == read + 1, "a close that ends has written everything");
     // The store is free once the last of the first gateway is gone.
     let mut again = settings(&fixture, Strategy::AFTER);
     durable(folder.path())(&mut again);
