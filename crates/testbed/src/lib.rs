@@ -4,17 +4,17 @@
 //! own in it. What was started or created is gone when the last of them is dropped, and a [reaper](Reaper) sees to it when
 //! this process dies without dropping anything.
 //!
-//! Between a service and the server there can be a [`Relay`], which counts round trips and bytes and breaks connections on
-//! demand, and a [`Bouncer`], which is PgBouncer; [`Login::config_at`] and [`Fixture::route_through`] lead through them.
+//! Between a service and the server there can be a [`Relay`], which stands for the [`Network`] between them, counts round trips
+//! and bytes and breaks connections on demand, and a [`Bouncer`], which is PgBouncer; [`Login::config_at`] and [`Fixture::route_through`] lead through them.
 
 mod bouncer;
 mod certificate;
-mod counts;
 mod data;
 mod error;
 mod fixture;
 mod folder;
 mod handover;
+mod network;
 mod program;
 mod provider;
 mod reaper;
@@ -24,15 +24,15 @@ mod server;
 mod token;
 
 pub use bouncer::Bouncer;
-pub use counts::Counts;
 pub use data::Part;
 pub use error::Error;
 pub use fixture::{Fixture, Login, Size, TenantFixture, User};
 pub use folder::PrivateFolder;
 pub use handover::{HANDOVER, Testbed};
+pub use network::{Network, NetworkError};
 pub use provider::Provider;
 pub use reaper::Reaper;
-pub use relay::Relay;
+pub use relay::{Counts, Relay};
 pub use requests::{Prepared, Template, UnknownAction};
 pub use server::{Server, connect_to_url};
 pub use token::{AUDIENCE, ISSUER, TokenKey, TokenSecret};

@@ -1,10 +1,10 @@
 //! What the relay counts and breaks: to the byte against an echo, to the round trip against PostgreSQL.
 
 use std::io::ErrorKind;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use tare_testbed::{Counts, Fixture, Relay, Server, Size};
+use tare_testbed::{Counts, Fixture, Network, Relay, Server, Size};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::timeout;
@@ -71,6 +71,62 @@ async fn every_answer_is_a_round_trip_and_every_byte_counts() {
     trips.sort();
     assert_eq!(trips, [(1, 4), (100, 300)]);
     assert_eq!(relay.counts().since(expected), Counts { open: 2, ..Counts::default() });
+}
+
+#[tokio::test]
+async fn an_answer_comes_no_sooner_than_the_distance_allows() {
+    let relay = relay_to_echo().await;
+    let mut near = connect(&relay).await.unwrap();
+    let far = Duration::from_millis(20);
+    relay.stretch(Network::at(far)).await;
+
+    let asked = Instant::now();
+    ask(&mut near, b"on a connection that was open").await.unwrap();
+    assert!(asked.elapsed() >= far);
+
+    let connecting = Instant::now();
+    let mut new = connect(&relay).await.unwrap();
+    let established = relay.established(new.local_addr().unwrap()).await.unwrap();
+    assert!(established >= connecting + far, "TCP's handshake is a round trip, too");
+    ask(&mut new, b"on a new connection").await.unwrap();
+    assert!(connecting.elapsed() >= 2 * far);
+    assert_eq!((relay.counts().round_trips, relay.counts().round_trips_with_tcp()), (2, 4));
+    assert_eq!(relay.established("127.0.0.1:1".parse().unwrap()).await, None);
+}
+
+#[tokio::test]
+async fn what_is_sent_without_waiting_travels_together_and_arrives_in_order() {
+    let relay = relay_to_echo().await;
+    let mut client = connect(&relay).await.unwrap();
+    client.set_nodelay(true).unwrap();
+    let network: Network = "rtt=100ms,jitter=80ms,bandwidth=1gbit".parse().unwrap();
+    relay.stretch(network).await;
+    let start = Instant::now();
+    let said: Vec<u8> = (0..200).collect();
+    let mut heard = Vec::new();
+    let (mut read, mut write) = client.split();
+    let speaking = async {
+        for byte in &said {
+            write.write_all(&[*byte]).await.unwrap();
+            tokio::task::yield_now().await;
+        }
+        write.shutdown().await.unwrap();
+    };
+    let (_, all) = tokio::join!(speaking, read.read_to_end(&mut heard));
+    all.unwrap();
+    assert_eq!(heard, said);
+    // One after the other they would take more than 4 s each way.
+    assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
+}
+
+#[tokio::test]
+async fn a_narrow_network_takes_its_time() {
+    let relay = relay_to_echo().await;
+    let mut client = connect(&relay).await.unwrap();
+    relay.stretch("bandwidth=8mbit".parse().unwrap()).await;
+    let start = Instant::now();
+    ask(&mut client, &[7; 50_000]).await.unwrap();
+    assert!(start.elapsed() >= Duration::from_millis(50), "50 kB at 1 MB/s");
 }
 
 #[tokio::test]

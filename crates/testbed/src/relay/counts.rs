@@ -1,6 +1,8 @@
 //! What passed through a relay.
 
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 /// What passed through a relay, on one connection or in all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -9,8 +11,8 @@ pub struct Counts {
     pub connections: u64,
     /// Connections that are open now: at least one side has not ended yet.
     pub open: u64,
-    /// Round trips on the wire: the client spoke, then the server answered. One counts as soon as the answer begins, for
-    /// all the client said before it. TCP's own handshake, which every connection begins with, is not among them.
+    /// Round trips as the client sees them: it spoke, then the server answered. One counts as soon as the answer begins to
+    /// arrive, for all the client said before. TCP's own handshake, which every connection begins with, is not among them.
     pub round_trips: u64,
     /// Bytes from the client to the server.
     pub bytes_up: u64,
@@ -48,10 +50,11 @@ impl Counts {
 
 /// The counts of every connection there has been.
 #[derive(Clone, Default)]
-pub(crate) struct Ledger(Arc<Mutex<Vec<Line>>>);
+pub(super) struct Ledger(Arc<Mutex<Vec<Line>>>);
 
-#[derive(Default)]
 struct Line {
+    client: Option<SocketAddr>,
+    established: Instant,
     counts: Counts,
     /// The client has spoken, and the server not since.
     awaits_answer: bool,
@@ -59,17 +62,28 @@ struct Line {
 
 impl Ledger {
     /// Enters a new connection.
-    pub(crate) fn open(&self) -> Entry {
+    pub(super) fn open(&self, client: Option<SocketAddr>, established: Instant) -> Entry {
         let mut lines = self.lines();
-        lines.push(Line { counts: Counts { connections: 1, open: 1, ..Counts::default() }, awaits_answer: false });
+        let counts = Counts { connections: 1, open: 1, ..Counts::default() };
+        lines.push(Line { client, established, counts, awaits_answer: false });
         Entry { ledger: self.clone(), index: lines.len() - 1 }
     }
 
-    pub(crate) fn total(&self) -> Counts {
+    /// When the latest connection of `client` is established.
+    pub(super) fn established(&self, client: SocketAddr) -> Option<Instant> {
+        self.lines().iter().rev().find(|line| line.client == Some(client)).map(|line| line.established)
+    }
+
+    /// How many there have been.
+    pub(super) fn len(&self) -> usize {
+        self.lines().len()
+    }
+
+    pub(super) fn total(&self) -> Counts {
         self.lines().iter().fold(Counts::default(), |total, line| total.plus(line.counts))
     }
 
-    pub(crate) fn each(&self) -> Vec<Counts> {
+    pub(super) fn each(&self) -> Vec<Counts> {
         self.lines().iter().map(|line| line.counts).collect()
     }
 
@@ -79,25 +93,25 @@ impl Ledger {
 }
 
 /// One connection's place in a ledger.
-pub(crate) struct Entry {
+pub(super) struct Entry {
     ledger: Ledger,
     index: usize,
 }
 
 impl Entry {
-    pub(crate) fn client_spoke(&self, bytes: usize) {
+    pub(super) fn client_spoke(&self, bytes: usize) {
         let line = &mut self.ledger.lines()[self.index];
         line.counts.bytes_up += bytes as u64;
         line.awaits_answer = true;
     }
 
-    pub(crate) fn server_spoke(&self, bytes: usize) {
+    pub(super) fn server_spoke(&self, bytes: usize) {
         let line = &mut self.ledger.lines()[self.index];
         line.counts.bytes_down += bytes as u64;
         line.counts.round_trips += u64::from(std::mem::take(&mut line.awaits_answer));
     }
 
-    pub(crate) fn close(&self) {
+    pub(super) fn close(&self) {
         self.ledger.lines()[self.index].counts.open = 0;
     }
 }

@@ -1,4 +1,5 @@
-//! A relay between a service and its PostgreSQL, which counts what passes and breaks on demand.
+//! A relay between a service and its PostgreSQL, which stands for the network between them, counts what passes and breaks on
+//! demand.
 //!
 //! It works below TLS, on bytes it cannot read, and on a thread of its own: what it counts does not depend on how busy the
 //! service is, and it can be dropped anywhere. On that one thread nothing passes between an order and its effect.
@@ -10,24 +11,27 @@ use std::os::fd::AsFd;
 use std::pin::pin;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::net::{TcpListener, TcpSocket, TcpStream, lookup_host};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::{select, try_join};
 
-use crate::counts::{Counts, Entry, Ledger};
-use crate::{Error, Server};
+use self::counts::{Entry, Ledger};
+use self::passage::{Dice, Link, Passage};
+use crate::{Error, Network, Server};
+
+mod alarm;
+mod counts;
+mod passage;
+
+pub use self::counts::Counts;
 
 /// Where it listens, and the name the server's certificate must have for it.
 const HOST: &str = "127.0.0.1";
 /// How many may have connected before the relay has taken them.
 const BACKLOG: u32 = 1024;
-/// Bytes passed on at a time, at most.
-const CHUNK: usize = 16 * 1024;
 /// How long to wait when the system has no socket left for another connection.
 const EXHAUSTED: Duration = Duration::from_millis(10);
 
@@ -48,10 +52,12 @@ enum Verb {
     Stall,
     Recover,
     DropConnections,
+    Stretch(Network),
+    TakeWaiting,
 }
 
 impl Relay {
-    /// A relay to `server`.
+    /// A relay to `server`, without a distance.
     ///
     /// # Errors
     /// The server's certificate is not good for 127.0.0.1, or no port can be listened on.
@@ -95,7 +101,8 @@ impl Relay {
             upstream,
             ledger: ledger.clone(),
             listener: Some(listener),
-            state: watch::Sender::new(State { stalled: false, resets: 0 }),
+            state: watch::Sender::new(State { stalled: false, resets: 0, network: Network::LOOPBACK }),
+            links: Links::default(),
             connections: JoinSet::new(),
         };
         let thread = std::thread::spawn(move || runtime.block_on(desk.serve(received)));
@@ -115,6 +122,18 @@ impl Relay {
     /// What has passed on each connection, in the order they were taken; those that have ended included.
     pub fn connections(&self) -> Vec<Counts> {
         self.ledger.each()
+    }
+
+    /// When the connection of `client`, one's own address, is or was established: the system says so at once, and cannot know
+    /// of a distance. Until then nothing that is sent on it is under way. Nothing for whoever did not connect.
+    pub async fn established(&self, client: SocketAddr) -> Option<Instant> {
+        self.order(Verb::TakeWaiting).await.ok()?;
+        self.ledger.established(client)
+    }
+
+    /// Puts the server at another distance: for what is sent from now on, also on connections that are open.
+    pub async fn stretch(&self, network: Network) {
+        let _ = self.order(Verb::Stretch(network)).await;
     }
 
     /// Resets every open connection, and closes the listening socket: whoever connects is refused.
@@ -165,6 +184,14 @@ struct State {
     stalled: bool,
     /// How often all connections were reset: those that began before the last time must go.
     resets: u64,
+    network: Network,
+}
+
+/// What all connections share, one each way.
+#[derive(Clone, Default)]
+struct Links {
+    up: Link,
+    down: Link,
 }
 
 /// What the thread has at hand.
@@ -174,6 +201,7 @@ struct Desk {
     ledger: Ledger,
     listener: Option<TcpListener>,
     state: watch::Sender<State>,
+    links: Links,
     connections: JoinSet<()>,
 }
 
@@ -205,6 +233,8 @@ impl Desk {
                 }
                 self.state.send_modify(|state| state.stalled = false);
             }
+            Verb::Stretch(network) => self.state.send_modify(|state| state.network = network),
+            Verb::TakeWaiting => self.take_waiting()?,
             Verb::DropConnections => {
                 let taken = self.take_waiting();
                 self.reset().await;
@@ -216,8 +246,21 @@ impl Desk {
 
     fn take(&mut self, client: TcpStream) {
         let state = self.state.subscribe();
-        let resets = state.borrow().resets;
-        self.connections.spawn(connection(client, self.upstream.clone(), self.ledger.open(), state, resets));
+        let State { resets, network, .. } = *state.borrow();
+        // Each draws from a seed of its own, so that what it meets does not depend on the others.
+        let seed = 3 * self.ledger.len() as u64;
+        let mut handshake = Dice::seeded(seed);
+        let (there, back) = (handshake.one_way(network), handshake.one_way(network));
+        let established = Instant::now() + there + back;
+        let entry = self.ledger.open(client.peer_addr().ok(), established);
+        let passage = |seed, link: &Link, opens| {
+            let (state, link) = (state.clone(), link.clone());
+            Passage { state, link, dice: Dice::seeded(seed), opens }
+        };
+        let up = passage(seed + 1, &self.links.up, established);
+        // The server hears of it when the client's acknowledgement arrives, which is on its way from then on.
+        let down = passage(seed + 2, &self.links.down, established + there);
+        self.connections.spawn(connection(client, self.upstream.clone(), entry, (up, down), state, resets));
     }
 
     /// Takes those that have connected. Asks the system itself, as the runtime may not have heard of the latest.
@@ -260,6 +303,7 @@ async fn connection(
     mut client: TcpStream,
     upstream: Arc<[SocketAddr]>,
     entry: Entry,
+    (up, down): (Passage, Passage),
     mut state: watch::Receiver<State>,
     resets: u64,
 ) {
@@ -271,8 +315,8 @@ async fn connection(
         let (from_client, to_client) = client.split();
         let (from_server, to_server) = server.split();
         // The client's first: of what has come from both, it was asked before it was answered.
-        let up = forward(from_client, to_server, |bytes| entry.client_spoke(bytes));
-        let down = forward(from_server, to_client, |bytes| entry.server_spoke(bytes));
+        let up = up.pass(from_client, to_server, |bytes| entry.client_spoke(bytes), |_| ());
+        let down = down.pass(from_server, to_client, |_| (), |bytes| entry.server_spoke(bytes));
         try_join!(biased; up, down)
     });
     if passed.await.is_err() {
@@ -299,24 +343,6 @@ async fn heeding<T>(
             biased;
             _ = state.changed() => {}
             done = &mut work, if !now.stalled => return done,
-        }
-    }
-}
-
-/// Passes on what one side says, and that it has no more to say. Each chunk is counted before it is passed on, so that
-/// whoever has seen its effect also sees it counted.
-async fn forward(mut from: ReadHalf<'_>, mut to: WriteHalf<'_>, count: impl Fn(usize)) -> io::Result<()> {
-    let mut chunk = vec![0; CHUNK];
-    loop {
-        let bytes = from.read(&mut chunk).await?;
-        if bytes == 0 {
-            let _ = to.shutdown().await;
-            return Ok(());
-        }
-        count(bytes);
-        if to.write_all(&chunk[..bytes]).await.is_err() {
-            // Whoever listened is gone. It may have said why: the other direction reads that, and how it ended.
-            return Ok(());
         }
     }
 }

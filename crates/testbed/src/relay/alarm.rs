@@ -1,0 +1,38 @@
+//! Waking up at a moment, to some microseconds. Tokio's own timers are exact to a millisecond, which is much of a distance.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+use rustix::time::{
+    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
+};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+const NOTHING: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
+
+pub(super) struct Alarm(AsyncFd<OwnedFd>);
+
+impl Alarm {
+    pub(super) fn new() -> io::Result<Self> {
+        let timer = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC)?;
+        #[expect(
+            deprecated,
+            reason = "its successor is unsafe for the sake of descriptors that are not owned, as this one is"
+        )]
+        AsyncFd::with_interest(timer, Interest::READABLE).map(Self)
+    }
+
+    /// Returns at `due`, or at once when it has passed.
+    pub(super) async fn at(&self, due: Instant) -> io::Result<()> {
+        let ahead = due.saturating_duration_since(Instant::now());
+        let Some(ahead) = Some(ahead).filter(|ahead| *ahead > Duration::ZERO) else { return Ok(()) };
+        let it_value = Timespec { tv_sec: ahead.as_secs() as i64, tv_nsec: ahead.subsec_nanos().into() };
+        // Setting it forgets an earlier one that nobody waited for to its end.
+        let once = Itimerspec { it_interval: NOTHING, it_value };
+        timerfd_settime(&self.0, TimerfdTimerFlags::empty(), &once)?;
+        let mut rung = [0; 8];
+        self.0.async_io(Interest::READABLE, |timer| Ok(rustix::io::read(timer, &mut rung)?)).await.map(drop)
+    }
+}
