@@ -2,11 +2,9 @@
 //! kept connection, so that the action alone differs.
 
 use std::sync::Arc;
-use std::time::Instant;
 
-use benches::Bed;
-use criterion::measurement::WallTime;
-use criterion::{BenchmarkGroup, Criterion};
+use benches::{Bed, Group};
+use criterion::Criterion;
 use tare_gateway::action::{self, Action, Call, Outcome, Record, Request, Shape};
 use tare_gateway::auth::Caller;
 use tare_gateway::connection::Connection;
@@ -43,7 +41,7 @@ fn main() {
 }
 
 fn actions(criterion: &mut Criterion, bed: &Bed) {
-    let mut group = criterion.benchmark_group("action");
+    let mut group = Group::new(criterion, bed, "action");
     for action in [Action::ViewPartDetails, Action::ConsumePart, Action::ReceivePart] {
         measure(&mut group, bed, &way(action, "statements", false, Shape::ByKey, true));
         measure(&mut group, bed, &way(action, "one-call", true, Shape::ByKey, true));
@@ -60,6 +58,8 @@ struct Ready {
     tenant: Arc<Tenant>,
     connection: Connection,
     calls: Vec<Call>,
+    /// Calls that were made.
+    acted: usize,
     /// Rows of stock movements before.
     moved: u64,
 }
@@ -70,12 +70,13 @@ impl Ready {
             bed.set_indexes(false);
         }
         let ((tenant, connection), moved) = (bed.tenant(), bed.rows("app.stock_movements"));
-        Self { caller: bed.caller(), tenant, connection, calls: bed.calls(way.action.name()), moved }
+        Self { caller: bed.caller(), tenant, connection, calls: bed.calls(way.action.name()), acted: 0, moved }
     }
 
-    async fn act(&mut self, way: &Way, nth: u64) -> Outcome {
-        let Self { caller, tenant, connection, calls, .. } = self;
-        let call = &calls[nth as usize % calls.len()];
+    async fn act(&mut self, way: &Way) -> Outcome {
+        let Self { caller, tenant, connection, calls, acted, .. } = self;
+        let call = &calls[*acted % calls.len()];
+        *acted += 1;
         let request = Request { caller, tenant, call, shape: way.shape, record: Record::Apart };
         let outcome = match way.one_call {
             true => action::one_call(connection, &request).await,
@@ -83,38 +84,29 @@ impl Ready {
         };
         outcome.expect("the action is done")
     }
+
+    /// The answer to the first call.
+    async fn first(&mut self, way: &Way) -> serde_json::Value {
+        self.acted = 0;
+        let body = response::body(way.action, &self.act(way).await);
+        serde_json::from_slice::<serde_json::Value>(&body).expect("an answer is JSON")["result"].take()
+    }
 }
 
-fn measure(group: &mut BenchmarkGroup<'_, WallTime>, bed: &Bed, way: &Way) {
-    let (mut ready, mut done) = (None, 0);
-    group.bench_function(format!("{}-{}", way.action.name(), way.name), |bencher| {
-        let ready = ready.get_or_insert_with(|| Ready::new(bed, way));
-        bencher.iter_custom(|iterations| {
-            bed.runtime().block_on(async {
-                let start = Instant::now();
-                for nth in done..done + iterations {
-                    ready.act(way, nth).await;
-                }
-                done += iterations;
-                start.elapsed()
-            })
-        });
-    });
-    let Some(mut ready) = ready else { return };
-    let expected = if way.action.mutates() { done } else { 0 };
-    assert_eq!(bed.rows("app.stock_movements") - ready.moved, expected, "one movement for each change of stock");
-    if way.action == Action::ListParts {
-        let naive = Way { one_call: false, shape: Shape::ByOffset, ..*way };
-        let mut page = |way| {
-            let outcome = bed.runtime().block_on(ready.act(way, 0));
-            let body: serde_json::Value =
-                serde_json::from_slice(&response::body(way.action, &outcome)).expect("an answer is JSON");
-            body["result"].clone()
-        };
-        let (parts, expected) = (page(way), page(&naive));
-        assert!(parts == expected && !parts["parts"][0].is_null(), "every way answers with the same page of parts");
-    }
-    if !way.indexed {
-        bed.set_indexes(true);
-    }
+fn measure(group: &mut Group<'_>, bed: &Bed, way: &Way) {
+    let check = |mut ready: Ready, done| {
+        let expected = if way.action.mutates() { done } else { 0 };
+        assert_eq!(bed.rows("app.stock_movements") - ready.moved, expected, "one movement for each change of stock");
+        if way.action == Action::ListParts {
+            let naive = Way { one_call: false, shape: Shape::ByOffset, ..*way };
+            let mut page = |way| bed.runtime().block_on(ready.first(way));
+            let (parts, expected) = (page(way), page(&naive));
+            assert!(parts == expected && !parts["parts"][0].is_null(), "every way answers with the same page of parts");
+        }
+        if !way.indexed {
+            bed.set_indexes(true);
+        }
+    };
+    let act = async |ready: &mut Ready| drop(ready.act(way).await);
+    group.each(&format!("{}-{}", way.action.name(), way.name), || Ready::new(bed, way), act, check);
 }

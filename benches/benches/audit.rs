@@ -3,11 +3,9 @@
 
 use std::io::Cursor;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
-use benches::Bed;
-use criterion::measurement::WallTime;
-use criterion::{BenchmarkGroup, Criterion, Throughput};
+use benches::{Bed, Group, Meter};
+use criterion::{Criterion, Throughput};
 use futures_util::SinkExt;
 use tare_gateway::action::{self, Call, Record, Request, Shape};
 use tare_gateway::audit::{Audit, AuditSettings, Event, Queue, Trail};
@@ -29,8 +27,8 @@ fn main() {
 }
 
 fn audit(criterion: &mut Criterion, bed: &Bed) {
-    let mut group = criterion.benchmark_group("audit");
-    group.throughput(Throughput::Elements(1));
+    let mut group = Group::new(criterion, bed, "audit");
+    group.criterion.throughput(Throughput::Elements(1));
     awaited(&mut group, bed);
     store_bare(&mut group, bed);
     queued(&mut group, bed, "durable", true, false);
@@ -46,8 +44,6 @@ fn audit(criterion: &mut Criterion, bed: &Bed) {
     group.finish();
 }
 
-type Group<'a> = BenchmarkGroup<'a, WallTime>;
-
 /// Who does what.
 struct Scene {
     caller: Caller,
@@ -57,13 +53,15 @@ struct Scene {
     /// Rows of the audit log before.
     rows: u64,
     recorded: u64,
+    /// Calls that were made.
+    acted: usize,
 }
 
 impl Scene {
     fn new(bed: &Bed, action: &str) -> Self {
         let (tenant, connection) = bed.tenant();
         let (calls, rows) = (bed.calls(action), bed.rows("app.audit_log"));
-        Self { caller: bed.caller(), tenant, connection, calls, rows, recorded: 0 }
+        Self { caller: bed.caller(), tenant, connection, calls, rows, recorded: 0, acted: 0 }
     }
 
     fn events(&mut self, count: usize) -> Vec<Event> {
@@ -87,182 +85,148 @@ impl Scene {
 }
 
 fn awaited(group: &mut Group<'_>, bed: &Bed) {
-    let mut ready = None;
-    group.bench_function("sync", |bencher| {
-        let scene = ready.get_or_insert_with(|| Scene::new(bed, "view_part_details"));
-        bencher.iter_custom(|iterations| {
-            let events = scene.events(iterations as usize);
-            bed.runtime().block_on(async {
-                let start = Instant::now();
-                for event in &events {
-                    Audit::write(&mut scene.connection, event).await.expect("the row is written");
-                }
-                start.elapsed()
-            })
-        });
-    });
-    if let Some(scene) = ready {
-        scene.expect_rows(bed);
-    }
+    let write = async |scene: &mut Scene, iterations, meter: &mut Meter<'_>| {
+        let events = scene.events(iterations as usize);
+        meter.start();
+        for event in &events {
+            Audit::write(&mut scene.connection, event).await.expect("the row is written");
+        }
+        meter.stop();
+    };
+    group.measured("sync", || Scene::new(bed, "view_part_details"), write, |scene, _| scene.expect_rows(bed));
+}
+
+/// A queue, and who fills it.
+struct Queued {
+    scene: Scene,
+    audit: Audit,
+    owner: Client,
+    _folder: TempDir,
 }
 
 /// Events handed to the queue one after the other, or that and then waited for.
 fn queued(group: &mut Group<'_>, bed: &Bed, way: &str, durable: bool, until_drained: bool) {
-    let mut ready = None;
-    group.bench_function(way, |bencher| {
-        let (scene, audit, table, _) = ready.get_or_insert_with(|| {
-            let folder = folder();
-            let queue = if durable { Queue::Durable(folder.path().to_owned()) } else { Queue::Memory };
-            let audit = bed.audit(AuditSettings { queue, capacity: 2 * CHUNK, ..AuditSettings::default() });
-            (Scene::new(bed, "view_part_details"), audit, owner(bed), folder)
-        });
-        bencher.iter_custom(|iterations| {
-            let (mut time, mut left) = (Duration::ZERO, iterations as usize);
-            while left > 0 {
-                let events = scene.events(left.min(CHUNK));
-                left -= events.len();
-                time += match until_drained {
-                    true => bed.runtime().block_on(drain(audit, events)),
-                    false => bed.runtime().block_on(hand_over(audit, events, table)),
-                };
+    let prepare = || {
+        let folder = folder();
+        let queue = if durable { Queue::Durable(folder.path().to_owned()) } else { Queue::Memory };
+        let audit = bed.audit(AuditSettings { queue, capacity: 2 * CHUNK, ..AuditSettings::default() });
+        Queued { scene: Scene::new(bed, "view_part_details"), audit, owner: owner(bed), _folder: folder }
+    };
+    let record = async |queued: &mut Queued, iterations, meter: &mut Meter<'_>| {
+        let mut left = iterations as usize;
+        while left > 0 {
+            let events = queued.scene.events(left.min(CHUNK));
+            left -= events.len();
+            match until_drained {
+                true => drain(&queued.audit, events, meter).await,
+                false => hand_over(&queued.audit, events, &queued.owner, meter).await,
             }
-            time
-        });
-    });
-    if let Some((scene, audit, _, _folder)) = ready {
-        bed.runtime().block_on(audit.close());
-        scene.expect_rows(bed);
-    }
+        }
+    };
+    let check = |queued: Queued, _| {
+        bed.runtime().block_on(queued.audit.close());
+        queued.scene.expect_rows(bed);
+    };
+    group.measured(way, prepare, record, check);
 }
 
-/// How long it takes to hand the events over, one after the other. Nothing is written to `table` meanwhile: that is not what is
-/// measured, and would take the disk and the processors.
-async fn hand_over(audit: &Audit, events: Vec<Event>, table: &Client) -> Duration {
-    table.batch_execute("begin; lock table app.audit_log in access exclusive mode").await.expect("the table is locked");
-    let start = Instant::now();
+/// Hands the events over, one after the other. Nothing is written to their table meanwhile: that is not what is measured, and
+/// would take the disk and the processors.
+async fn hand_over(audit: &Audit, events: Vec<Event>, owner: &Client, meter: &mut Meter<'_>) {
+    owner.batch_execute("begin; lock table app.audit_log in access exclusive mode").await.expect("the table is locked");
+    meter.start();
     for event in events {
         audit.enqueue(event).await.expect("the event is recorded");
     }
-    let time = start.elapsed();
-    table.batch_execute("commit").await.expect("the table is free");
+    meter.stop();
+    owner.batch_execute("commit").await.expect("the table is free");
     audit.flush().await;
-    time
 }
 
-/// How long it takes until all events, handed over together, are in their table.
-async fn drain(audit: &Audit, events: Vec<Event>) -> Duration {
-    let start = Instant::now();
+/// Hands all events over together, until they are in their table.
+async fn drain(audit: &Audit, events: Vec<Event>, meter: &mut Meter<'_>) {
+    meter.start();
     let all = futures_util::future::try_join_all(events.into_iter().map(|event| audit.enqueue(event)));
     all.await.expect("the events are recorded");
     audit.flush().await;
-    start.elapsed()
+    meter.stop();
 }
 
 /// A connection as the owner of the table.
 fn owner(bed: &Bed) -> Client {
     let fixture = bed.fixture();
-    let admin = fixture.server().admin(&fixture.tenants()[0].login.database);
+    let admin = fixture.server().admin_at(&fixture.tenants()[0].login.database, bed.address());
     bed.runtime().block_on(admin).expect("the server answers")
 }
 
 /// What a durable queue costs at least: the store's own commit of one event, synced.
 fn store_bare(group: &mut Group<'_>, bed: &Bed) {
-    let mut ready = None;
-    group.bench_function("store-bare", |bencher| {
-        let (store, events, line, next, _) = ready.get_or_insert_with(|| {
-            let folder = folder();
-            let store = fjall::Database::builder(folder.path()).open().expect("a store");
-            let events = store.keyspace("events", fjall::KeyspaceCreateOptions::default).expect("a keyspace");
-            let scene = Scene::new(bed, "view_part_details");
-            (store, events, scene.line(0), 0_u64, folder)
-        });
-        bencher.iter(|| {
-            let mut batch = store.batch().durability(Some(fjall::PersistMode::SyncData));
-            batch.insert(events, next.to_be_bytes(), line.as_bytes());
-            *next += 1;
-            batch.commit().expect("the event is stored");
-        });
+    let prepare = || {
+        let folder = folder();
+        let store = fjall::Database::builder(folder.path()).open().expect("a store");
+        let events = store.keyspace("events", fjall::KeyspaceCreateOptions::default).expect("a keyspace");
+        let line = Scene::new(bed, "view_part_details").line(0);
+        (store, events, line, 0_u64, folder)
+    };
+    group.offline("store-bare", prepare, |(store, events, line, next, _)| {
+        let mut batch = store.batch().durability(Some(fjall::PersistMode::SyncData));
+        batch.insert(&*events, next.to_be_bytes(), line.as_bytes());
+        *next += 1;
+        batch.commit().expect("the event is stored");
     });
 }
 
 /// What a queue in memory costs at least: tokio's bounded channel, with a task that takes from it.
 fn channel_bare(group: &mut Group<'_>, bed: &Bed) {
-    let mut scene = None;
-    group.bench_function("channel-bare", |bencher| {
-        let scene = scene.get_or_insert_with(|| Scene::new(bed, "view_part_details"));
-        bencher.iter_custom(|iterations| {
-            let (mut time, mut left) = (Duration::ZERO, iterations as usize);
-            while left > 0 {
-                let events = scene.events(left.min(CHUNK));
-                left -= events.len();
-                time += bed.runtime().block_on(async {
-                    let (sender, mut receiver) = tokio::sync::mpsc::channel(2 * CHUNK);
-                    let taking = tokio::spawn(async move { while receiver.recv().await.is_some() {} });
-                    let start = Instant::now();
-                    for event in events {
-                        sender.send(event).await.expect("it is received");
-                    }
-                    let time = start.elapsed();
-                    drop(sender);
-                    taking.await.expect("the receiver ends");
-                    time
-                });
+    let send = async |scene: &mut Scene, iterations, meter: &mut Meter<'_>| {
+        let mut left = iterations as usize;
+        while left > 0 {
+            let events = scene.events(left.min(CHUNK));
+            left -= events.len();
+            let (sender, mut receiver) = tokio::sync::mpsc::channel(2 * CHUNK);
+            let taking = tokio::spawn(async move { while receiver.recv().await.is_some() {} });
+            meter.start();
+            for event in events {
+                sender.send(event).await.expect("it is received");
             }
-            time
-        });
-    });
+            meter.stop();
+            drop(sender);
+            taking.await.expect("the receiver ends");
+        }
+    };
+    group.measured("channel-bare", || Scene::new(bed, "view_part_details"), send, |_, _| ());
 }
 
 /// What rows cost at least: one COPY into the same table, as its owner.
 fn copy_bare(group: &mut Group<'_>, bed: &Bed) {
-    let mut ready = None;
-    group.bench_function("copy-bare", |bencher| {
-        let (scene, client) = ready.get_or_insert_with(|| (Scene::new(bed, "view_part_details"), owner(bed)));
-        bencher.iter_custom(|iterations| {
-            let (mut time, mut left) = (Duration::ZERO, iterations as usize);
-            while left > 0 {
-                let count = left.min(CHUNK);
-                left -= count;
-                scene.recorded += count as u64;
-                time += bed.runtime().block_on(async {
-                    let start = Instant::now();
-                    let lines: String = (0..count).map(|nth| scene.line(nth)).collect();
-                    let sink = client.copy_in::<_, Cursor<String>>(COPY).await.expect("the table takes rows");
-                    let mut sink = std::pin::pin!(sink);
-                    sink.send(Cursor::new(lines)).await.expect("the rows are sent");
-                    assert_eq!(sink.finish().await.expect("the rows are written"), count as u64);
-                    start.elapsed()
-                });
-            }
-            time
-        });
-    });
-    if let Some((scene, _)) = ready {
-        scene.expect_rows(bed);
-    }
+    let copy = async |(scene, owner): &mut (Scene, Client), iterations, meter: &mut Meter<'_>| {
+        let mut left = iterations as usize;
+        while left > 0 {
+            let count = left.min(CHUNK);
+            left -= count;
+            scene.recorded += count as u64;
+            meter.start();
+            let lines: String = (0..count).map(|nth| scene.line(nth)).collect();
+            let sink = owner.copy_in::<_, Cursor<String>>(COPY).await.expect("the table takes rows");
+            let mut sink = std::pin::pin!(sink);
+            sink.send(Cursor::new(lines)).await.expect("the rows are sent");
+            assert_eq!(sink.finish().await.expect("the rows are written"), count as u64);
+            meter.stop();
+        }
+    };
+    let check = |(scene, _): (Scene, Client), _| scene.expect_rows(bed);
+    group.measured("copy-bare", || (Scene::new(bed, "view_part_details"), owner(bed)), copy, check);
 }
 
 fn mutation(group: &mut Group<'_>, bed: &Bed, way: &str, record: fn() -> Record) {
-    let mut ready = None;
-    group.bench_function(way, |bencher| {
-        let scene = ready.get_or_insert_with(|| Scene::new(bed, "consume_part"));
-        bencher.iter_custom(|iterations| {
-            bed.runtime().block_on(async {
-                let start = Instant::now();
-                for nth in 0..iterations as usize {
-                    let (call, record) = (&scene.calls[nth % scene.calls.len()], record());
-                    scene.recorded += u64::from(record != Record::Apart);
-                    let request =
-                        Request { caller: &scene.caller, tenant: &scene.tenant, call, shape: Shape::ByKey, record };
-                    action::one_call(&scene.connection, &request).await.expect("the action is done");
-                }
-                start.elapsed()
-            })
-        });
-    });
-    if let Some(scene) = ready {
-        scene.expect_rows(bed);
-    }
+    let act = async |scene: &mut Scene| {
+        let (call, record) = (&scene.calls[scene.acted % scene.calls.len()], record());
+        scene.acted += 1;
+        scene.recorded += u64::from(record != Record::Apart);
+        let request = Request { caller: &scene.caller, tenant: &scene.tenant, call, shape: Shape::ByKey, record };
+        action::one_call(&scene.connection, &request).await.expect("the action is done");
+    };
+    group.each(way, || Scene::new(bed, "consume_part"), act, |scene, _| scene.expect_rows(bed));
 }
 
 /// On the disk that the build is on: temporary folders may be in memory.

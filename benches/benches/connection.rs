@@ -1,17 +1,19 @@
 //! connection: opened for each request, or taken from a pool and given back.
 
 use std::collections::HashMap;
-use std::sync::RwLock;
+use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant};
 
-use benches::Bed;
+use benches::parts::{self, PARTS};
+use benches::{Bed, Group, Meter};
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion};
 use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod};
-use tare_gateway::connection::{Connection, Database, Own, PoolSettings};
+use tare_gateway::connection::{Connection, Connections, Database, Own, PoolSettings};
+use tare_gateway::tenant::Tenant;
 use tare_testbed::Size;
 use tokio_postgres::config::SslMode;
-use tokio_postgres::{Client, SimpleQueryMessage};
+use tokio_postgres::{Client, Config, SimpleQueryMessage};
 use tokio_postgres_rustls::MakeRustlsConnect;
 use uuid::Uuid;
 
@@ -20,74 +22,83 @@ fn main() {
 }
 
 fn connection(criterion: &mut Criterion, bed: &Bed) {
-    let mut group = criterion.benchmark_group("connection");
+    let mut group = Group::new(criterion, bed, "connection");
+    opened(&mut group, bed);
+    in_parts(&mut group, bed);
+    pooled(&mut group, bed);
+    among_a_thousand(&mut group, bed);
+    beside_a_flood(&mut group.criterion, bed);
+    group.finish();
+}
 
+/// How to connect to the first tenant's database.
+fn database(bed: &Bed, mode: SslMode) -> Config {
+    let mut database = bed.config(&bed.fixture().tenants()[0].login);
+    database.ssl_mode(mode);
+    database
+}
+
+fn opened(group: &mut Group<'_>, bed: &Bed) {
     let ways = [("new-plain", false, false), ("new-tls", true, false), ("new-tls-query", true, true)];
     for (way, encrypted, query) in ways {
         if encrypted && !bed.has_tls() {
             eprintln!("connection/{way} is left out: the server of DATABASE_URL does not do TLS");
             continue;
         }
-        let mut ready = None;
-        group.bench_function(way, |bencher| {
-            let (database, tls) = ready.get_or_insert_with(|| {
-                let mut database = bed.fixture().tenants()[0].login.config(bed.fixture().server());
-                database.ssl_mode(if encrypted { SslMode::Require } else { SslMode::Disable });
-                (database, MakeRustlsConnect::new(bed.tls()))
-            });
-            let (database, tls) = (&*database, &*tls);
-            bencher.to_async(bed.runtime()).iter_custom(|iterations| async move {
-                let mut opening = Duration::ZERO;
-                for _ in 0..iterations {
-                    let start = Instant::now();
-                    let own = Own::open(database, tls.clone()).await.expect("the server answers");
-                    let connection = Connection::Own(own);
-                    if query {
-                        select_one(&connection).await;
-                    }
-                    opening += start.elapsed();
-                    // Closed before the next is opened, and not on its time.
-                    connection.close().await;
-                }
-                opening
-            });
-        });
-        if ready.is_some() {
-            bed.expect_connections(0);
-        }
-    }
-
-    for (way, query) in [("pooled-acquire", false), ("pooled-acquire-query", true)] {
-        let mut ready = None;
-        group.bench_function(way, |bencher| {
-            let (connections, tenant) = ready.get_or_insert_with(|| (bed.connections(true), bed.tenant().0));
-            let acquire = async || {
-                let connection = connections.get(tenant.id, &tenant.database).await.expect("the server answers");
+        let mode = if encrypted { SslMode::Require } else { SslMode::Disable };
+        let prepare = || (database(bed, mode), MakeRustlsConnect::new(bed.tls()));
+        let open = async |(database, tls): &mut (Config, MakeRustlsConnect), iterations, meter: &mut Meter<'_>| {
+            for _ in 0..iterations {
+                meter.start();
+                let own = Own::open(database, tls.clone()).await.expect("the server answers");
+                let connection = Connection::Own(own);
                 if query {
                     select_one(&connection).await;
                 }
-            };
-            bencher.to_async(bed.runtime()).iter(acquire);
-        });
-        if ready.is_some() {
-            bed.expect_connections(1);
-        }
+                meter.stop();
+                // Closed before the next is opened, and not on its time.
+                connection.close().await;
+            }
+        };
+        group.measured(way, prepare, open, |_, _| bed.expect_connections(0));
     }
+}
 
+/// What of a new connection is TCP's, what TLS's, and what PostgreSQL's own.
+fn in_parts(group: &mut Group<'_>, bed: &Bed) {
+    if !bed.has_tls() {
+        eprintln!("connection/{} are left out: the server of DATABASE_URL does not do TLS", PARTS.join(", "));
+        return;
+    }
+    for (part, way) in PARTS.into_iter().enumerate() {
+        let prepare = || (database(bed, SslMode::Require), MakeRustlsConnect::new(bed.tls()));
+        let open = async |(database, tls): &mut (Config, MakeRustlsConnect), iterations, meter: &mut Meter<'_>| {
+            for _ in 0..iterations {
+                let marks = parts::open(database, tls, bed.address(), bed.relay()).await;
+                meter.add(marks[part], marks[part + 1]);
+            }
+        };
+        group.measured(way, prepare, open, |_, _| bed.expect_connections(0));
+    }
+}
+
+fn pooled(group: &mut Group<'_>, bed: &Bed) {
+    for (way, query) in [("pooled-acquire", false), ("pooled-acquire-query", true)] {
+        let acquire = async |(connections, tenant): &mut (Arc<Connections>, Arc<Tenant>)| {
+            let connection = connections.get(tenant.id, &tenant.database).await.expect("the server answers");
+            if query {
+                select_one(&connection).await;
+            }
+        };
+        group.each(way, || (bed.connections(true), bed.tenant().0), acquire, |_, _| bed.expect_connections(1));
+    }
     // What a pool costs at least: deadpool's own `get`.
-    let mut ready = None;
-    group.bench_function("pooled-acquire-bare", |bencher| {
-        let pool = ready.get_or_insert_with(|| bare_pool(bed, &bed.tenant().0.database));
-        let acquire = async || drop(pool.get().await.expect("the server answers"));
-        bencher.to_async(bed.runtime()).iter(acquire);
-    });
-    if ready.is_some() {
-        bed.expect_connections(1);
-    }
-
-    among_a_thousand(&mut group, bed);
-    beside_a_flood(&mut group, bed);
-    group.finish();
+    group.each(
+        "pooled-acquire-bare",
+        || bare_pool(bed, &bed.tenant().0.database),
+        async |pool| drop(pool.get().await.expect("the server answers")),
+        |_, _| bed.expect_connections(1),
+    );
 }
 
 async fn select_one(client: &Client) {
@@ -114,65 +125,49 @@ fn nowhere(bed: &Bed) -> Database {
 }
 
 /// The same among a thousand tenants, ours and deadpool's pools in a map.
-fn among_a_thousand(group: &mut BenchmarkGroup<'_, WallTime>, bed: &Bed) {
-    let mut ready = None;
-    group.bench_function("pooled-acquire-1000", |bencher| {
-        let (connections, database, next) = ready.get_or_insert_with(|| {
-            let settings = PoolSettings { openings_per_second: 100_000, ..PoolSettings::default() };
-            let (connections, database) = (bed.connections_with(settings), bed.tenant().0.database.clone());
-            let nowhere = nowhere(bed);
-            bed.runtime().block_on(async {
-                for id in 0..TENANTS {
-                    let database = if id < CONNECTED { &*database } else { &nowhere };
-                    let connected = connections.get(Uuid::from_u128(id), database).await;
-                    assert_eq!(connected.is_ok(), id < CONNECTED);
-                }
-            });
-            assert_eq!(connections.metrics().expect("there are pools").pools as u128, TENANTS);
-            (connections, database, 0)
+fn among_a_thousand(group: &mut Group<'_>, bed: &Bed) {
+    let prepare = || {
+        let settings = PoolSettings { openings_per_second: 100_000, ..PoolSettings::default() };
+        let (connections, database) = (bed.connections_with(settings), bed.tenant().0.database.clone());
+        let nowhere = nowhere(bed);
+        bed.runtime().block_on(async {
+            for id in 0..TENANTS {
+                let database = if id < CONNECTED { &*database } else { &nowhere };
+                let connected = connections.get(Uuid::from_u128(id), database).await;
+                assert_eq!(connected.is_ok(), id < CONNECTED);
+            }
         });
-        bencher.iter_custom(|iterations| {
-            bed.runtime().block_on(async {
-                let start = Instant::now();
-                for _ in 0..iterations {
-                    *next = (*next + 1) % CONNECTED;
-                    drop(connections.get(Uuid::from_u128(*next), database).await.expect("the server answers"));
-                }
-                start.elapsed()
-            })
-        });
-    });
-    drop(ready);
+        assert_eq!(connections.metrics().expect("there are pools").pools as u128, TENANTS);
+        (connections, database, 0)
+    };
+    let acquire = async |(connections, database, next): &mut (Arc<Connections>, Arc<Database>, u128)| {
+        *next = (*next + 1) % CONNECTED;
+        drop(connections.get(Uuid::from_u128(*next), database).await.expect("the server answers"));
+    };
+    group.each("pooled-acquire-1000", prepare, acquire, |_, _| ());
 
-    let mut ready = None;
-    group.bench_function("pooled-acquire-1000-bare", |bencher| {
-        let (pools, next) = ready.get_or_insert_with(|| {
-            let (tenant, nowhere) = (bed.tenant().0, nowhere(bed));
-            let pool = |id| bare_pool(bed, if id < CONNECTED { &tenant.database } else { &nowhere });
-            let pools: HashMap<_, _> = (0..TENANTS).map(|id| (Uuid::from_u128(id), pool(id))).collect();
-            bed.runtime().block_on(async {
-                for id in 0..CONNECTED {
-                    drop(pools[&Uuid::from_u128(id)].get().await.expect("the server answers"));
-                }
-            });
-            (RwLock::new(pools), 0)
+    let prepare = || {
+        let (tenant, nowhere) = (bed.tenant().0, nowhere(bed));
+        let pool = |id| bare_pool(bed, if id < CONNECTED { &tenant.database } else { &nowhere });
+        let pools: HashMap<_, _> = (0..TENANTS).map(|id| (Uuid::from_u128(id), pool(id))).collect();
+        bed.runtime().block_on(async {
+            for id in 0..CONNECTED {
+                drop(pools[&Uuid::from_u128(id)].get().await.expect("the server answers"));
+            }
         });
-        bencher.iter_custom(|iterations| {
-            bed.runtime().block_on(async {
-                let start = Instant::now();
-                for _ in 0..iterations {
-                    *next = (*next + 1) % CONNECTED;
-                    let id = Uuid::from_u128(*next);
-                    let pool = pools.read().expect("nobody panicked").get(&id).expect("the tenant has a pool").clone();
-                    drop(pool.get().await.expect("the server answers"));
-                }
-                start.elapsed()
-            })
-        });
-    });
+        (RwLock::new(pools), 0)
+    };
+    let acquire = async |(pools, next): &mut (RwLock<HashMap<Uuid, Pool>>, u128)| {
+        *next = (*next + 1) % CONNECTED;
+        let id = Uuid::from_u128(*next);
+        let pool = pools.read().expect("nobody panicked").get(&id).expect("the tenant has a pool").clone();
+        drop(pool.get().await.expect("the server answers"));
+    };
+    group.each("pooled-acquire-1000-bare", prepare, acquire, |_, _| ());
 }
 
-/// One tenant's P95 alone, and while another has 64 requests for the whole budget.
+/// One tenant's P95 alone, and while another has 64 requests for the whole budget: among others, an acquire has no number of
+/// round trips.
 fn beside_a_flood(group: &mut BenchmarkGroup<'_, WallTime>, bed: &Bed) {
     const BUDGET: usize = 20;
     const FLOOD: usize = 64;

@@ -1,45 +1,61 @@
-//! request: the whole way through the gateway, with no fix and with all.
+//! request: the whole way through the gateway, with no fix, with each alone, and with all.
 
-use std::time::Instant;
-
-use benches::Bed;
+use benches::{Bed, Group};
 use criterion::Criterion;
-use tare_gateway::{Attributes, Strategy};
-use tare_testbed::Size;
+use tare_gateway::{Attributes, Fix, Gateway, Strategy};
+use tare_testbed::{Prepared, Size};
 
 fn main() {
-    benches::run(Size::DEFAULT, request);
+    benches::run(Size::DEFAULT, requests);
 }
 
-fn request(criterion: &mut Criterion, bed: &Bed) {
-    let mut group = criterion.benchmark_group("request");
-    for strategy in [Strategy::BEFORE, Strategy::AFTER] {
-        let (mut ready, mut done) = (None, 0);
-        group.bench_function(strategy.to_string(), |bencher| {
-            let (gateway, requests, _) = ready.get_or_insert_with(|| {
-                (bed.gateway(strategy), bed.requests("view_part_details"), bed.rows("app.audit_log"))
-            });
-            bencher.iter_custom(|iterations| {
-                bed.runtime().block_on(async {
-                    let start = Instant::now();
-                    for nth in done..done + iterations {
-                        let request = &requests[nth as usize % requests.len()];
-                        let reply =
-                            gateway.execute(&request.token, request.body.as_bytes(), Attributes::default()).await;
-                        assert!(!reply.result.expect("the request is answered").is_empty());
-                    }
-                    done += iterations;
-                    start.elapsed()
-                })
-            });
-        });
-        if let Some((gateway, _, before)) = ready {
-            bed.runtime().block_on(gateway.close());
-            assert_eq!(bed.rows("app.audit_log") - before, done, "one audit row for each request");
-            drop(gateway);
-            bed.expect_connections(0);
-            bed.set_indexes(true);
-        }
+fn requests(criterion: &mut Criterion, bed: &Bed) {
+    let mut group = Group::new(criterion, bed, "request");
+    for strategy in ["before", "pooling", "tenant-cache", "async-audit", "after"] {
+        measure(&mut group, bed, strategy, strategy, "view_part_details");
+    }
+    // Of a list, the indexes and the query are what matters.
+    for strategy in ["before", "indexes", "query"] {
+        measure(&mut group, bed, &format!("{strategy}-list_parts"), strategy, "list_parts");
     }
     group.finish();
+}
+
+/// What a way is measured on.
+struct Ready {
+    gateway: Gateway,
+    requests: Vec<Prepared>,
+    sent: usize,
+    /// Rows of the audit logs before.
+    rows: u64,
+}
+
+fn measure(group: &mut Group<'_>, bed: &Bed, way: &str, strategy: &str, action: &str) {
+    let strategy: Strategy = strategy.parse().expect("a strategy");
+    let prepare = || {
+        let (gateway, requests, rows) = (bed.gateway(strategy), bed.requests(action), bed.rows("app.audit_log"));
+        Ready { gateway, requests, sent: 0, rows }
+    };
+    let send = async |ready: &mut Ready, iterations, meter: &mut benches::Meter<'_>| {
+        meter.start();
+        for _ in 0..iterations {
+            let request = &ready.requests[ready.sent % ready.requests.len()];
+            ready.sent += 1;
+            let reply = ready.gateway.execute(&request.token, request.body.as_bytes(), Attributes::default()).await;
+            assert!(!reply.result.expect("the request is answered").is_empty());
+        }
+        meter.stop();
+        // What a queue writes later is neither waited for nor counted.
+        ready.gateway.flush().await;
+    };
+    let check = |ready: Ready, done| {
+        bed.runtime().block_on(ready.gateway.close());
+        assert_eq!(bed.rows("app.audit_log") - ready.rows, done, "one audit row for each request");
+        drop(ready.gateway);
+        bed.expect_connections(0);
+        if !strategy.has(Fix::Indexes) {
+            bed.set_indexes(true);
+        }
+    };
+    group.measured(way, prepare, send, check);
 }

@@ -2,7 +2,7 @@
 
 use std::hint::black_box;
 
-use benches::Bed;
+use benches::{Bed, Group};
 use criterion::Criterion;
 use tare_gateway::action::{self, Action, Outcome, Record, Request, Shape};
 use tare_gateway::response;
@@ -13,16 +13,15 @@ fn main() {
 }
 
 fn responses(criterion: &mut Criterion, bed: &Bed) {
-    let mut group = criterion.benchmark_group("response");
+    let mut group = Group::new(criterion, bed, "response");
     for way in ["typed", "passed-on"] {
-        let mut ready = None;
-        group.bench_function(way, |bencher| {
-            let outcome = ready.get_or_insert_with(|| outcome(bed, way));
-            bencher.iter(|| response::body(Action::ViewPartDetails, black_box(outcome)));
-        });
-        if let Some(outcome) = ready {
-            assert_eq!(way == "passed-on", matches!(outcome, Outcome::Json(_)));
-        }
+        group.offline(
+            way,
+            || outcome(bed, way),
+            |outcome| {
+                black_box(response::body(Action::ViewPartDetails, black_box(outcome)));
+            },
+        );
     }
     group.finish();
 }
@@ -38,5 +37,7 @@ fn outcome(bed: &Bed, way: &str) -> Outcome {
             _ => action::one_call(&connection, &request).await,
         }
     });
-    outcome.expect("the action is done")
+    let outcome = outcome.expect("the action is done");
+    assert_eq!(way == "passed-on", matches!(outcome, Outcome::Json(_)));
+    outcome
 }

@@ -1,9 +1,12 @@
 //! What every bench needs: a testbed, started when the first measurement asks for it, and the gateway's parts upon it.
 //!
-//! Criterion calls a bench's closure once for each sample. What is prepared is therefore kept outside of it, in an `Option`
-//! that the first call fills, and looked at again when Criterion is done: rows are counted, connections are counted.
+//! Criterion calls a bench's closure once for each sample. What is prepared is therefore kept outside of it, and looked at again
+//! when Criterion is done: rows are counted, connections are counted. A [`Group`] sees to it.
 
-use std::cell::OnceCell;
+mod group;
+pub mod parts;
+
+use std::cell::{OnceCell, RefCell};
 use std::process::exit;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,9 +18,14 @@ use tare_gateway::auth::{Caller, Keys, VerifierSettings};
 use tare_gateway::connection::{Connection, Connections, PoolSettings};
 use tare_gateway::tenant::{Tenant, TenantSettings, Tenants};
 use tare_gateway::{Fix, Gateway, Settings, Strategy};
-use tare_testbed::{AUDIENCE, Fixture, HANDOVER, ISSUER, Prepared, Server, Size, Template, Testbed};
+use tare_testbed::{
+    AUDIENCE, Fixture, HANDOVER, ISSUER, Login, NETWORK, Network, Prepared, Relay, Server, Size, Template, Testbed,
+};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio_postgres::Config;
+
+pub use crate::group::{Group, Mark, Meter};
 
 /// Requests prepared before measuring, taken in turn.
 pub const REQUESTS: usize = 1_000;
@@ -28,16 +36,32 @@ const SETTLE: Duration = Duration::from_secs(5);
 pub struct Bed {
     runtime: Runtime,
     size: Size,
+    network: Network,
     testbed: OnceCell<Testbed>,
+    /// The relay that counts, and whether databases are reached by it now.
+    relay: RefCell<Option<Arc<Relay>>>,
 }
 
-/// Runs one bench executable: Criterion, configured from the command line, on a testbed of `size` unless one is handed over.
+/// Runs one bench executable: Criterion, configured from the command line, on a testbed of `size` unless one is handed over, at
+/// the network that [`NETWORK`] names.
 pub fn run(size: Size, benches: impl FnOnce(&mut Criterion, &Bed)) {
+    let network = std::env::var(NETWORK).map_or(Ok(Network::LOOPBACK), |given| given.parse());
+    let network = network.unwrap_or_else(|error| {
+        eprintln!("{NETWORK}: {error}");
+        exit(2);
+    });
     let runtime = Runtime::new().expect("a Tokio runtime");
-    let bed = Bed { runtime, size, testbed: OnceCell::new() };
-    let mut criterion = Criterion::default().plotting_backend(PlottingBackend::Plotters).configure_from_args();
+    let bed = Bed { runtime, size, network, testbed: OnceCell::new(), relay: RefCell::new(None) };
+    let criterion = Criterion::default().plotting_backend(PlottingBackend::Plotters);
+    let mut criterion = criterion.output_directory(&group::criterion_home()).configure_from_args();
     benches(&mut criterion, &bed);
     criterion.final_summary();
+}
+
+/// Whether benches are measured, and not only listed, tried or watched by a profiler.
+fn is_measuring() -> bool {
+    let other = |argument: String| matches!(&*argument, "--list" | "--test" | "--profile-time");
+    std::env::args().any(|argument| argument == "--bench") && !std::env::args().any(other)
 }
 
 impl Bed {
@@ -48,16 +72,44 @@ impl Bed {
 
     /// The databases and their rows. Ends the process with 2 when there is nothing to measure against.
     pub fn fixture(&self) -> &Fixture {
-        let start = || {
-            let found = self.runtime.block_on(Testbed::find_or_start(None, self.size, &|line| eprintln!("{line}")));
-            let testbed = found.unwrap_or_else(|error| {
-                eprintln!("{error}");
-                exit(2);
-            });
+        &self.testbed().fixture
+    }
+
+    fn testbed(&self) -> &Testbed {
+        let start = async || {
+            let mut testbed = Testbed::find_or_start(None, self.size, &|line| eprintln!("{line}")).await?;
             self.runtime.spawn(clean_up_when_told_to_stop(testbed.fixture.server().clone()));
-            testbed
+            testbed.put_at(self.network).await?;
+            Ok::<_, tare_testbed::Error>(testbed)
         };
-        &self.testbed.get_or_init(start).fixture
+        self.testbed.get_or_init(|| or_exit(self.runtime.block_on(start())))
+    }
+
+    /// Does `work` while databases are reached by a relay, which is at no distance yet.
+    fn through_a_relay<T>(&self, work: impl FnOnce(&Relay) -> T) -> T {
+        let relay = Arc::new(or_exit(self.runtime.block_on(Relay::start(self.fixture().server()))));
+        let lead_to = |address| or_exit(self.runtime.block_on(self.fixture().route_through(address)));
+        lead_to(relay.address());
+        self.relay.replace(Some(relay.clone()));
+        let done = work(&relay);
+        self.relay.replace(None);
+        lead_to(self.testbed().address());
+        done
+    }
+
+    /// The relay that counts just now.
+    pub fn relay(&self) -> Option<Arc<Relay>> {
+        self.relay.borrow().clone()
+    }
+
+    /// The host and port by which databases are reached just now.
+    pub fn address(&self) -> (String, u16) {
+        self.relay().map_or_else(|| self.testbed().address(), |relay| relay.address())
+    }
+
+    /// How to connect to the database of `login`.
+    pub fn config(&self, login: &Login) -> Config {
+        login.config_at(self.fixture().server(), self.address())
     }
 
     /// Whether connections can be encrypted, which only somebody's own server may lack.
@@ -97,7 +149,7 @@ impl Bed {
     /// Tenants looked up over `connections`, and remembered or not.
     pub fn tenants(&self, connections: Arc<Connections>, remember: bool) -> Tenants {
         let _within = self.runtime.enter();
-        let control = self.fixture().control().config(self.fixture().server());
+        let control = self.config(self.fixture().control());
         Tenants::new(control, connections, remember.then(TenantSettings::default))
     }
 
@@ -107,7 +159,7 @@ impl Bed {
         let _within = self.runtime.enter();
         Gateway::new(Settings {
             strategy,
-            control: self.fixture().control().config(self.fixture().server()),
+            control: self.config(self.fixture().control()),
             auth: self.verifier(),
             tls: self.tls(),
             pool: PoolSettings::default(),
@@ -189,6 +241,13 @@ impl Bed {
             assert!(Instant::now() < deadline, "{} connections are open, and should be {expected}", count());
         }
     }
+}
+
+fn or_exit<T>(done: Result<T, tare_testbed::Error>) -> T {
+    done.unwrap_or_else(|error| {
+        eprintln!("{error}");
+        exit(2);
+    })
 }
 
 /// On a server that stays, what was created has to be dropped before this process ends.

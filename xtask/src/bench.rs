@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, bail};
 use tare_evidence::Bench;
-use tare_testbed::{HANDOVER, PrivateFolder};
+use tare_testbed::{HANDOVER, NETWORK, Network, PrivateFolder};
 use tokio::fs::File;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::Command;
@@ -15,11 +15,11 @@ use tokio_util::sync::CancellationToken;
 use crate::build::{self, BUILD};
 use crate::cli::{self, Baselines, BenchName};
 use crate::progress::Progress;
-use crate::session::{POSTGRES, Session};
+use crate::session::{Begin, POSTGRES, Session};
 use crate::{Ending, criterion, workspace};
 
 /// Every bench executable, in the order a request takes the components.
-pub const ALL: [BenchName; 7] = [
+pub const ALL: [BenchName; 8] = [
     BenchName::Auth,
     BenchName::Tenant,
     BenchName::Connection,
@@ -27,15 +27,19 @@ pub const ALL: [BenchName; 7] = [
     BenchName::Audit,
     BenchName::Response,
     BenchName::Request,
+    BenchName::Relay,
 ];
 
 /// Measurements in each of them, for telling beforehand how long they take.
 const fn measurements(bench: BenchName) -> u32 {
     match bench {
-        BenchName::Response | BenchName::Request => 2,
+        BenchName::Response => 2,
+        BenchName::Relay => 3,
         BenchName::Auth | BenchName::Tenant => 4,
-        BenchName::Connection | BenchName::Audit => 10,
+        BenchName::Request => 8,
+        BenchName::Audit => 10,
         BenchName::Action => 12,
+        BenchName::Connection => 14,
     }
 }
 
@@ -43,6 +47,7 @@ const fn measurements(bench: BenchName) -> u32 {
 #[derive(Clone)]
 pub struct Settings {
     pub quick: bool,
+    pub network: Network,
     pub baselines: Baselines,
 }
 
@@ -63,7 +68,11 @@ impl Settings {
 
     fn arguments(&self) -> Vec<String> {
         let mut arguments = vec!["--bench".to_owned()];
-        if self.quick {
+        if self.network != Network::LOOPBACK {
+            // Waiting makes it long, and sure.
+            let waiting = ["--warm-up-time", "0.1", "--measurement-time", "0.5", "--sample-size", "10", "--noplot"];
+            arguments.extend(waiting.map(str::to_owned));
+        } else if self.quick {
             let quick = ["--warm-up-time", "0.2", "--measurement-time", "0.8", "--sample-size", "20", "--noplot"];
             arguments.extend(quick.map(str::to_owned));
         }
@@ -76,7 +85,8 @@ impl Settings {
 
     /// The steps, and how long they usually take.
     pub fn plan(&self, benches: &[BenchName]) -> Vec<(String, Duration)> {
-        let one = if self.quick { Duration::from_millis(1_800) } else { Duration::from_secs(10) };
+        let one = if self.quick { Duration::from_millis(2_600) } else { Duration::from_secs(11) };
+        let one = one + self.network.round_trip * 100;
         benches.iter().map(|&bench| (step(bench), one * measurements(bench))).collect()
     }
 }
@@ -87,20 +97,22 @@ fn step(bench: BenchName) -> String {
 
 /// `cargo xtask bench`.
 pub async fn run(options: cli::Bench, stop: CancellationToken) -> Result<Ending> {
-    let settings = Settings { quick: options.quick, baselines: options.baselines };
+    let settings = Settings { quick: options.quick, network: options.postgres.network, baselines: options.baselines };
     let benches = if options.benches.is_empty() { ALL.to_vec() } else { options.benches };
     settings.check(&benches)?;
     let mut plan = vec![(POSTGRES.to_owned(), Duration::from_secs(6)), (BUILD.to_owned(), Duration::from_secs(5))];
     plan.extend(settings.plan(&benches));
     let command = if settings.quick { "bench --quick" } else { "bench" };
-    let mut session = Session::begin(command, settings.quick, &options.judged, &plan, stop)?;
+    let begin = Begin { command, network: settings.network, quick: settings.quick };
+    let mut session = Session::begin(begin, &options.judged, &plan, stop)?;
+    session.predicted = options.predicted.distances_ms;
     let measured = async {
         let progress = session.progress.clone();
         let testbed = session.testbed(options.postgres).await?;
         let built = session.step(BUILD, build::build(&progress, true)).await?;
         let folder = PrivateFolder::new()?;
         let handover = folder.path().join("testbed.json");
-        testbed.hand_over(&handover)?;
+        testbed.fixture.hand_over(&handover)?;
         run_all(&mut session, &built, &benches, &settings, &handover).await
     };
     let measured = measured.await;
@@ -137,6 +149,7 @@ async fn run_one(
     let mut child = Command::new(executable)
         .args(settings.arguments())
         .env(HANDOVER, handover)
+        .env(NETWORK, settings.network.to_string())
         .env("CRITERION_HOME", criterion::home())
         .current_dir(workspace::root())
         .stdin(Stdio::null())

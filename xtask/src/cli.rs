@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::builder::PossibleValue;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tare_gateway::Strategy;
-use tare_testbed::{Provider, Size};
+use tare_testbed::{Network, Provider, Size};
 
 /// Finds out which component of a multi-tenant API is slow, what each fix is worth, and keeps it from coming back.
 ///
@@ -46,6 +46,11 @@ pub struct Postgres {
     /// Parts in the fixture, over 5 tenants. With few of them an index does not matter.
     #[arg(long, value_name = "NUMBER", default_value_t = 100_000, value_parser = parts)]
     parts: usize,
+
+    /// How far away it is from the service: loopback, zone (1 ms), region (10 ms), remote (50 ms), or as
+    /// rtt=80ms,jitter=5ms,bandwidth=100mbit.
+    #[arg(long, value_name = "NETWORK", default_value_t = Network::LOOPBACK)]
+    pub network: Network,
 }
 
 impl Postgres {
@@ -65,6 +70,22 @@ pub struct Judged {
     /// Where evidence is written, a folder for each run.
     #[arg(long, value_name = "FOLDER", default_value = "target/perf")]
     pub output: PathBuf,
+}
+
+/// Distances at which nothing is measured.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Predicted {
+    /// Also tell what each bench would take at this distance: rtt=120ms, or a profile. May be given more than once.
+    #[arg(long = "predict", value_name = "NETWORK", value_parser = distance)]
+    pub distances_ms: Vec<f64>,
+}
+
+/// How the built-in server works.
+#[derive(Debug, Clone, Copy, Default, Args)]
+pub struct Workers {
+    /// Requests the built-in server works on at a time, as by so many blocking threads; without it, all there are.
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..))]
+    pub workers: Option<u16>,
 }
 
 /// How Criterion compares.
@@ -101,6 +122,7 @@ impl ValueEnum for Part {
             Self::Bench(BenchName::Audit),
             Self::Bench(BenchName::Response),
             Self::Bench(BenchName::Request),
+            Self::Bench(BenchName::Relay),
             Self::Stress,
             Self::Profile,
             Self::Ceiling,
@@ -120,7 +142,7 @@ impl ValueEnum for Part {
 
 #[derive(Debug, Args)]
 pub struct Perf {
-    /// Fewer samples and shorter rounds: some two and a half minutes once built.
+    /// Fewer samples and shorter rounds: some three minutes once built.
     #[arg(long)]
     pub quick: bool,
 
@@ -134,6 +156,10 @@ pub struct Perf {
 
     #[command(flatten)]
     pub baselines: Baselines,
+    #[command(flatten)]
+    pub predicted: Predicted,
+    #[command(flatten)]
+    pub workers: Workers,
     #[command(flatten)]
     pub postgres: Postgres,
     #[command(flatten)]
@@ -153,6 +179,8 @@ pub struct Bench {
     #[command(flatten)]
     pub baselines: Baselines,
     #[command(flatten)]
+    pub predicted: Predicted,
+    #[command(flatten)]
     pub postgres: Postgres,
     #[command(flatten)]
     pub judged: Judged,
@@ -168,6 +196,7 @@ pub enum BenchName {
     Audit,
     Response,
     Request,
+    Relay,
 }
 
 impl BenchName {
@@ -181,6 +210,7 @@ impl BenchName {
             Self::Audit => "audit",
             Self::Response => "response",
             Self::Request => "request",
+            Self::Relay => "relay",
         }
     }
 }
@@ -239,6 +269,8 @@ pub struct Stress {
     pub timeout: Duration,
 
     #[command(flatten)]
+    pub workers: Workers,
+    #[command(flatten)]
     pub postgres: Postgres,
     #[command(flatten)]
     pub judged: Judged,
@@ -258,6 +290,8 @@ pub struct Profile {
     pub samples: u64,
 
     #[command(flatten)]
+    pub workers: Workers,
+    #[command(flatten)]
     pub postgres: Postgres,
     #[command(flatten)]
     pub judged: Judged,
@@ -271,6 +305,9 @@ pub struct Report {
     /// Markdown instead of text.
     #[arg(long)]
     pub markdown: bool,
+
+    #[command(flatten)]
+    pub predicted: Predicted,
 }
 
 #[derive(Debug, Args)]
@@ -284,6 +321,8 @@ pub struct Serve {
     pub address: std::net::SocketAddr,
 
     #[command(flatten)]
+    pub workers: Workers,
+    #[command(flatten)]
     pub postgres: Postgres,
 }
 
@@ -296,6 +335,14 @@ pub struct Db {
 fn seconds(given: &str) -> Result<Duration, String> {
     let seconds: f64 = given.parse().map_err(|_| "not a number of seconds".to_owned())?;
     Duration::try_from_secs_f64(seconds).ok().filter(|time| !time.is_zero()).ok_or("must be more than 0".into())
+}
+
+fn distance(given: &str) -> Result<f64, String> {
+    let network: Network = given.parse().map_err(|error: tare_testbed::NetworkError| error.to_string())?;
+    match network == Network::at(network.round_trip) {
+        true => Ok(network.round_trip.as_secs_f64() * 1e3),
+        false => Err("a prediction is made of the distance alone, as in rtt=120ms".into()),
+    }
 }
 
 fn parts(given: &str) -> Result<usize, String> {

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use anyhow::{Context, Result};
 use serde::Deserialize;
-use tare_evidence::{Bench, Interval};
+use tare_evidence::{Bench, Counted, Interval};
 
 use crate::workspace;
 
@@ -56,17 +56,22 @@ pub fn has_baseline(home: &Path, group: &str, baseline: &str) -> bool {
     folders(&home.join(group)).any(|bench| bench.join(baseline).join("estimates.json").is_file())
 }
 
+/// What a bench writes beside Criterion's own files.
+const ROUND_TRIPS: &str = "round-trips.json";
+
 /// What was measured since `since`, in the order it was measured.
 pub fn measured(home: &Path, since: SystemTime) -> Result<Vec<Bench>> {
     let mut found = Vec::new();
     for new in benches(home).map(|bench| bench.join("new")) {
-        let Ok(written) = fs::metadata(new.join("estimates.json")).and_then(|file| file.modified()) else { continue };
-        if written >= since {
-            found.push((written, read(&new)?));
-        }
+        let Some(written) = written(&new.join("estimates.json")).filter(|written| *written >= since) else { continue };
+        found.push((written, read(&new)?));
     }
     found.sort_by_key(|(written, _)| *written);
     Ok(found.into_iter().map(|(_, bench)| bench).collect())
+}
+
+fn written(path: &Path) -> Option<SystemTime> {
+    fs::metadata(path).and_then(|file| file.modified()).ok()
 }
 
 /// The folders `home/group/bench`.
@@ -82,17 +87,25 @@ fn read(new: &Path) -> Result<Bench> {
     let Benchmark { full_id } = read_json(&new.join("benchmark.json"))?;
     let estimates: Estimates = read_json(&new.join("estimates.json"))?;
     let Sample { iters } = read_json(&new.join("sample.json"))?;
+    // An older one is of another measurement: not everything is counted each time.
+    let round_trips = new.join(ROUND_TRIPS);
+    let counted: Option<Counted> = match written(&round_trips) >= written(&new.join("estimates.json")) {
+        true => Some(read_json(&round_trips)?),
+        false => None,
+    };
     Ok(Bench {
         id: full_id,
         median_ns: estimates.median.interval(),
         mean_ns: estimates.mean.interval(),
         std_dev_ns: estimates.std_dev.point_estimate,
         samples: iters.len(),
+        round_trips: counted.as_ref().map(|counted| counted.round_trips),
+        law: counted.and_then(|counted| counted.law()),
     })
 }
 
 fn read_json<T: for<'a> Deserialize<'a>>(path: &Path) -> Result<T> {
-    let what = || format!("cannot read Criterion's {}", path.display());
+    let what = || format!("cannot read {}", path.display());
     let text = fs::read_to_string(path).with_context(what)?;
     serde_json::from_str(&text).with_context(what)
 }
@@ -122,8 +135,23 @@ mod tests {
         let all = measured_since(SystemTime::UNIX_EPOCH);
         assert_eq!(all.len(), 1, "a baseline is no measurement");
         assert_eq!((&*all[0].id, all[0].median_ns.estimate, all[0].samples), ("auth/hs256", 4.0, 2));
+        assert_eq!(all[0].round_trips, None);
         assert!(measured_since(SystemTime::now() + std::time::Duration::from_secs(60)).is_empty());
         let has = |group, name| has_baseline(home.path(), group, name);
         assert!(has("auth", "main") && !has("auth", "other") && !has("tenant", "main"));
+    }
+
+    #[test]
+    fn what_was_counted_is_read_with_it_unless_it_is_of_an_earlier_measurement() {
+        let home = tempfile::tempdir().unwrap();
+        let new = home.path().join("connection/new-tls/new");
+        write(&new, 4.0);
+        let points = r#"[{"distance_ms":10,"time_ms":69},{"distance_ms":50,"time_ms":309}]"#;
+        fs::write(new.join(ROUND_TRIPS), format!(r#"{{"round_trips":6,"points":{points}}}"#)).unwrap();
+        let only = || measured(home.path(), SystemTime::UNIX_EPOCH).unwrap().remove(0);
+        assert_eq!((only().round_trips, only().law.unwrap().work_ms), (Some(6), 9.0));
+        let later = SystemTime::now() + std::time::Duration::from_secs(60);
+        fs::File::options().write(true).open(new.join("estimates.json")).unwrap().set_modified(later).unwrap();
+        assert_eq!(only().round_trips, None);
     }
 }

@@ -18,8 +18,13 @@ pub async fn run(options: Db, stop: CancellationToken) -> Result<Ending> {
     let progress = Progress::new(vec![Planned { name: POSTGRES.into(), expected: Duration::from_secs(6) }]);
     progress.begin(POSTGRES);
     let say = |line: &str| progress.say(line);
+    let starting = async {
+        let mut testbed = Testbed::find_or_start(options.postgres.provider, options.postgres.size(), &say).await?;
+        testbed.put_at(options.postgres.network).await?;
+        anyhow::Ok(testbed)
+    };
     let started = tokio::select! {
-        started = Testbed::find_or_start(options.postgres.provider, options.postgres.size(), &say) => Some(started),
+        started = starting => Some(started),
         () = stop.cancelled() => None,
     };
     progress.end();
@@ -28,12 +33,12 @@ pub async fn run(options: Db, stop: CancellationToken) -> Result<Ending> {
 
     let folder = PrivateFolder::new()?;
     let handover = folder.path().join("testbed.json");
-    testbed.hand_over(&handover)?;
+    testbed.fixture.hand_over(&handover)?;
     let services = folder.path().join("pg_service.conf");
     private_file(&services)?.write_all(services_of(&testbed).as_bytes())?;
 
     let server = testbed.fixture.server();
-    let (host, port) = server.address();
+    let (host, port) = testbed.address();
     show(&format!("PostgreSQL {} ({}) on {host}:{port}; Ctrl-C ends it.\n\n", server.version(), server.provider()));
     show(&format!(
         "  look around:     PGSERVICEFILE={} psql service=tenant-0   (or service=control)",
@@ -47,7 +52,7 @@ pub async fn run(options: Db, stop: CancellationToken) -> Result<Ending> {
 /// A service file for libpq: the passwords stay in it and out of arguments and output.
 fn services_of(testbed: &Testbed) -> String {
     let server = testbed.fixture.server();
-    let (host, port) = server.address();
+    let (host, port) = testbed.address();
     let mode = if server.has_tls() { "require" } else { "disable" };
     let service = |name: String, login: &Login| {
         let (database, role, password) = (&login.database, &login.role, login.password());

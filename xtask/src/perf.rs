@@ -4,21 +4,22 @@ use std::time::Duration;
 
 use anyhow::Result;
 use tare_gateway::Strategy;
-use tare_testbed::{PrivateFolder, Testbed};
+use tare_testbed::{Network, PrivateFolder, Testbed};
 use tokio_util::sync::CancellationToken;
 
 use crate::bench::{self, Settings};
 use crate::build::{self, BUILD, Built};
 use crate::ceiling::{self, CEILING, Extents};
 use crate::cli::{BenchName, Part, Perf};
-use crate::service::Service;
-use crate::session::{POSTGRES, Session};
-use crate::stress::{self, ANY_PORT, Amount};
+use crate::service::{Service, Way};
+use crate::session::{Begin, POSTGRES, Session};
+use crate::stress::{self, ANY_PORT, Amount, PUBLISHED_ACTION};
 use crate::{Ending, profile};
 
-/// The published action and load.
-const ACTION: &str = "view_part_details";
+/// Connections of the published load.
 const CONCURRENCY: usize = 10;
+/// The actions beside the published one, which all have one round trip to wait for: it shows where there is a distance.
+const OTHER_ACTIONS: [&str; 3] = ["consume_part", "receive_part", "list_parts"];
 /// Requests after which pools no longer grow.
 const POOLS_WARM: u64 = 2_000;
 
@@ -29,6 +30,7 @@ struct Plan {
     profile: Option<usize>,
     ceiling: Option<Extents>,
     settings: Settings,
+    workers: Option<u16>,
 }
 
 impl Plan {
@@ -39,14 +41,16 @@ impl Plan {
         };
         let alone = |part: Part| wanted(part, part);
         let benches = bench::ALL.into_iter().filter(|bench| wanted(Part::Bench(*bench), Part::Benches));
-        let quick = options.quick;
+        let (quick, network) = (options.quick, options.postgres.network);
         let amount = Amount { requests: 500, concurrency: CONCURRENCY, warmup: 50, timeout: tare_stress::TIMEOUT };
         Self {
             benches: benches.collect(),
             stress: alone(Part::Stress).then_some(amount),
             profile: alone(Part::Profile).then_some(if quick { 50 } else { 300 }),
-            ceiling: alone(Part::Ceiling).then_some(Extents::of(quick)),
-            settings: Settings { quick, baselines: options.baselines.clone() },
+            // pgbench is not sent over the network, and the processors would idle.
+            ceiling: (alone(Part::Ceiling) && network == Network::LOOPBACK).then_some(Extents::of(quick)),
+            settings: Settings { quick, network, baselines: options.baselines.clone() },
+            workers: options.workers.workers,
         }
     }
 
@@ -54,12 +58,30 @@ impl Plan {
     fn steps(&self) -> Vec<(String, Duration)> {
         let mut steps = vec![(POSTGRES.to_owned(), Duration::from_secs(6)), (BUILD.to_owned(), Duration::from_secs(5))];
         steps.extend(self.settings.plan(&self.benches));
+        let network = self.settings.network;
         for strategy in [Strategy::BEFORE, Strategy::AFTER] {
-            steps.extend(self.stress.map(|amount| (stress::step(strategy), stress::usual(strategy, amount.requests))));
-            steps.extend(self.profile.map(|samples| (profile::step(strategy), profile::usual(strategy, samples))));
+            for (action, amount) in self.passes(strategy) {
+                steps.push((stress::step(strategy, action), stress::usual(strategy, amount, network)));
+            }
+            steps.extend(
+                self.profile.map(|samples| (profile::step(strategy), profile::usual(strategy, samples, network))),
+            );
         }
         steps.extend(self.ceiling.map(|extents| (CEILING.to_owned(), extents.usual())));
         steps
+    }
+
+    /// The stress passes under one strategy.
+    fn passes(&self, strategy: Strategy) -> Vec<(&'static str, Amount)> {
+        let Some(amount) = self.stress else { return Vec::new() };
+        // Until every tenant's pool has its connections, a pass measures opening them.
+        let warmup = if strategy == Strategy::BEFORE { amount.warmup } else { POOLS_WARM };
+        let others = match strategy {
+            Strategy::AFTER if self.settings.network != Network::LOOPBACK => &OTHER_ACTIONS[..],
+            _ => &[],
+        };
+        let actions = std::iter::once(PUBLISHED_ACTION).chain(others.iter().copied());
+        actions.map(|action| (action, Amount { warmup, ..amount })).collect()
     }
 }
 
@@ -68,21 +90,26 @@ pub async fn run(options: Perf, stop: CancellationToken) -> Result<Ending> {
     let plan = Plan::of(&options);
     plan.settings.check(&plan.benches)?;
     let command = if options.quick { "perf --quick" } else { "perf" };
-    let mut session = Session::begin(command, options.quick, &options.judged, &plan.steps(), stop)?;
+    let command = plan.workers.map_or(command.to_owned(), |workers| format!("{command} --workers {workers}"));
+    let begin = Begin { command: &command, network: plan.settings.network, quick: options.quick };
+    let mut session = Session::begin(begin, &options.judged, &plan.steps(), stop)?;
+    session.predicted.clone_from(&options.predicted.distances_ms);
     let measured = measure(&mut session, &plan, &options).await;
     session.finish(measured)
 }
 
 async fn measure(session: &mut Session, plan: &Plan, options: &Perf) -> Result<()> {
     let progress = session.progress.clone();
-    let testbed = session.testbed(options.postgres).await?;
+    let mut testbed = session.testbed(options.postgres).await?;
     let built = session.step(BUILD, build::build(&progress, !plan.benches.is_empty())).await?;
     if !plan.benches.is_empty() {
         let folder = PrivateFolder::new()?;
         let handover = folder.path().join("testbed.json");
-        testbed.hand_over(&handover)?;
+        testbed.fixture.hand_over(&handover)?;
         bench::run_all(session, &built, &plan.benches, &plan.settings, &handover).await?;
     }
+    // Not before: each bench puts itself at its distance.
+    testbed.put_at(plan.settings.network).await?;
     for strategy in [Strategy::BEFORE, Strategy::AFTER] {
         under(session, plan, &built, &testbed, strategy).await?;
     }
@@ -91,20 +118,17 @@ async fn measure(session: &mut Session, plan: &Plan, options: &Perf) -> Result<(
 
 /// All that is measured of the built-in server under one strategy.
 async fn under(session: &mut Session, plan: &Plan, built: &Built, testbed: &Testbed, strategy: Strategy) -> Result<()> {
-    let fixture = &testbed.fixture;
-    if let Some(amount) = plan.stress {
-        // Until every tenant's pool has its connections, a pass measures opening them.
-        let warmup = if strategy == Strategy::BEFORE { amount.warmup } else { POOLS_WARM };
-        let amount = Amount { warmup, ..amount };
-        stress::pass(session, &built.server, fixture, ACTION, strategy, amount).await?;
+    let (fixture, way) = (&testbed.fixture, Way { strategy, workers: plan.workers });
+    for (action, amount) in plan.passes(strategy) {
+        stress::pass(session, &built.server, testbed, action, way, amount).await?;
     }
     let extents = plan.ceiling.filter(|_| strategy == Strategy::AFTER);
     if plan.profile.is_none() && extents.is_none() {
         return Ok(());
     }
-    let service = Service::start(&built.server, fixture, strategy, ANY_PORT).await?;
+    let service = Service::start(&built.server, testbed, way, ANY_PORT).await?;
     if let Some(samples) = plan.profile {
-        profile::action(session, fixture, &service, ACTION, strategy, samples).await?;
+        profile::action(session, fixture, &service, PUBLISHED_ACTION, strategy, samples).await?;
     }
     if let Some(extents) = extents {
         let (progress, stop) = (session.progress.clone(), session.stop.clone());
@@ -131,9 +155,9 @@ mod tests {
     #[test]
     fn the_whole_job_is_every_part_in_order() {
         let all = steps(&[]);
-        assert_eq!(all.len(), 12);
+        assert_eq!(all.len(), 13);
         assert_eq!(
-            (&*all[0], &*all[7], &*all[9], &*all[11]),
+            (&*all[0], &*all[8], &*all[10], &*all[12]),
             ("bench auth", "stress before", "stress after", "ceiling")
         );
     }
@@ -142,6 +166,13 @@ mod tests {
     fn parts_are_chosen_or_left_out() {
         assert_eq!(steps(&["--only", "tenant,stress"]), ["bench tenant", "stress before", "stress after"]);
         assert_eq!(steps(&["--skip", "benches,profile"]), ["stress before", "stress after", "ceiling"]);
-        assert_eq!(steps(&["--only", "benches"]).len(), 7);
+        assert_eq!(steps(&["--only", "benches"]).len(), 8);
+    }
+
+    #[test]
+    fn at_a_distance_every_action_is_sent_and_there_is_no_ceiling() {
+        let far = steps(&["--skip", "benches,profile", "--network", "remote"]);
+        assert_eq!(far.len(), 5);
+        assert_eq!((&*far[1], &*far[4]), ("stress after", "stress after list_parts"));
     }
 }

@@ -6,23 +6,24 @@ use anyhow::{Context, Result};
 use tare_gateway::Strategy;
 use tare_gateway::action::{Call, Shape};
 use tare_profile::{Query, Subject};
-use tare_testbed::{Fixture, Template};
+use tare_testbed::{Fixture, Network, Template};
 use tokio_util::sync::CancellationToken;
 
 use crate::Ending;
 use crate::build::{self, BUILD};
 use crate::cli;
 use crate::load::{Sending, VARIETY, text_or_file, warn_of_unused_token};
-use crate::service::Service;
-use crate::session::{POSTGRES, Session};
-use crate::stress::ANY_PORT;
+use crate::service::{Service, Way};
+use crate::session::{Begin, POSTGRES, Session};
+use crate::stress::{ANY_PORT, refuse_network};
 
 /// `cargo xtask profile`.
 pub async fn run(options: cli::Profile, stop: CancellationToken) -> Result<Ending> {
-    let cli::Profile { subject, sql, samples, postgres, judged } = options;
+    let cli::Profile { subject, sql, samples, workers, postgres, judged } = options;
     let samples = samples as usize;
     match subject.url.clone() {
         Some(url) => {
+            refuse_network(postgres.network)?;
             let sending = Sending::own(&subject, &url).await?;
             let query = match sql {
                 None => None,
@@ -32,26 +33,30 @@ pub async fn run(options: cli::Profile, stop: CancellationToken) -> Result<Endin
                 }),
             };
             let plan = [("profile url".to_owned(), Duration::from_secs(10))];
-            let mut session = Session::begin("profile --url", false, &judged, &plan, stop)?;
+            let begin = Begin { command: "profile --url", network: postgres.network, quick: false };
+            let mut session = Session::begin(begin, &judged, &plan, stop)?;
             let measured = measure(&mut session, "profile url", sending, None, query, samples).await;
             session.finish(measured)
         }
         None => {
             warn_of_unused_token();
             Template::named(&subject.action)?;
+            let way = Way { strategy: subject.strategy, workers: workers.workers };
             let plan = [
                 (POSTGRES.to_owned(), Duration::from_secs(6)),
                 (BUILD.to_owned(), Duration::from_secs(5)),
-                (step(subject.strategy), usual(subject.strategy, samples)),
+                (step(way.strategy), usual(way.strategy, samples, postgres.network)),
             ];
-            let command = format!("profile --strategy {}", subject.strategy);
-            let mut session = Session::begin(&command, false, &judged, &plan, stop)?;
+            let command = format!("profile --strategy {}", way.strategy);
+            let begin = Begin { command: &command, network: postgres.network, quick: false };
+            let mut session = Session::begin(begin, &judged, &plan, stop)?;
             let measured = async {
                 let progress = session.progress.clone();
-                let testbed = session.testbed(postgres).await?;
+                let mut testbed = session.testbed(postgres).await?;
+                testbed.put_at(postgres.network).await?;
                 let built = session.step(BUILD, build::build(&progress, false)).await?;
-                let service = Service::start(&built.server, &testbed.fixture, subject.strategy, ANY_PORT).await?;
-                action(&mut session, &testbed.fixture, &service, &subject.action, subject.strategy, samples).await?;
+                let service = Service::start(&built.server, &testbed, way, ANY_PORT).await?;
+                action(&mut session, &testbed.fixture, &service, &subject.action, way.strategy, samples).await?;
                 service.stop().await.map(drop)
             };
             let measured = measured.await;
@@ -66,9 +71,9 @@ pub fn step(strategy: Strategy) -> String {
 }
 
 /// How long a profile usually takes, for telling it beforehand.
-pub fn usual(strategy: Strategy, samples: usize) -> Duration {
-    let each = if strategy == Strategy::BEFORE { 30 } else { 2 };
-    Duration::from_millis(each) * samples as u32
+pub fn usual(strategy: Strategy, samples: usize, network: Network) -> Duration {
+    let (work, round_trips) = if strategy == Strategy::BEFORE { (30, 28) } else { (2, 1) };
+    (Duration::from_millis(work) + network.round_trip * round_trips) * samples as u32
 }
 
 /// An action of the built-in server taken apart, into the evidence.

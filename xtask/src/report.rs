@@ -16,8 +16,8 @@ pub fn run(options: &Report) -> Result<Ending> {
     };
     let evidence = read_evidence(&path)?;
     show(&match options.markdown {
-        true => tare_report::markdown(&evidence),
-        false => tare_report::terminal(&evidence),
+        true => tare_report::markdown(&evidence, &options.predicted.distances_ms),
+        false => tare_report::terminal(&evidence, &options.predicted.distances_ms),
     });
     Ok(Ending::Met)
 }

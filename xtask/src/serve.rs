@@ -14,7 +14,7 @@ use crate::Ending;
 use crate::build::{self, BUILD};
 use crate::cli::Serve;
 use crate::progress::{Planned, Progress};
-use crate::service::Service;
+use crate::service::{Service, Way};
 use crate::session::{POSTGRES, show};
 
 /// `cargo xtask serve`.
@@ -25,10 +25,12 @@ pub async fn run(options: Serve, stop: CancellationToken) -> Result<Ending> {
     let started = async {
         progress.begin(POSTGRES);
         let say = |line: &str| progress.say(line);
-        let testbed = Testbed::find_or_start(options.postgres.provider, options.postgres.size(), &say).await?;
+        let mut testbed = Testbed::find_or_start(options.postgres.provider, options.postgres.size(), &say).await?;
+        testbed.put_at(options.postgres.network).await?;
         progress.begin(BUILD);
+        let way = Way { strategy: options.strategy, workers: options.workers.workers };
         let built = build::build(&progress, false).await?;
-        let service = Service::start(&built.server, &testbed.fixture, options.strategy, options.address).await?;
+        let service = Service::start(&built.server, &testbed, way, options.address).await?;
         anyhow::Ok((testbed, service))
     };
     let started = tokio::select! {

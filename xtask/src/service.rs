@@ -6,7 +6,7 @@ use std::process::Stdio;
 
 use anyhow::{Context, Result, bail};
 use tare_gateway::{Fix, Strategy};
-use tare_testbed::{AUDIENCE, Fixture, ISSUER};
+use tare_testbed::{AUDIENCE, ISSUER, Testbed};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::process::{Child, ChildStderr, Command};
@@ -14,6 +14,14 @@ use tokio::task::JoinHandle;
 
 /// Bytes of its complaints that are kept.
 const KEPT: u64 = 4_000;
+
+/// How the server works.
+#[derive(Clone, Copy)]
+pub struct Way {
+    pub strategy: Strategy,
+    /// Requests worked on at a time, when not all there are.
+    pub workers: Option<u16>,
+}
 
 /// A running server. Ends when it is stopped, when it is dropped, and when this process is gone.
 pub struct Service {
@@ -25,8 +33,9 @@ pub struct Service {
 }
 
 impl Service {
-    /// Starts `program` on `fixture`, with the indexes that `strategy` has, and waits until it listens.
-    pub async fn start(program: &Path, fixture: &Fixture, strategy: Strategy, address: SocketAddr) -> Result<Self> {
+    /// Starts `program` on the testbed, with the indexes that its strategy has, and waits until it listens.
+    pub async fn start(program: &Path, testbed: &Testbed, way: Way, address: SocketAddr) -> Result<Self> {
+        let (fixture, Way { strategy, workers }) = (&testbed.fixture, way);
         fixture.set_indexes(strategy.has(Fix::Indexes)).await?;
         let server = fixture.server();
         let queue =
@@ -37,8 +46,9 @@ impl Service {
             .arg("--audit-queue")
             .arg(queue.path())
             .args(["--strategy", &strategy.to_string(), "--address", &address.to_string()])
+            .args(workers.map(|workers| format!("--workers={workers}")))
             .args(["--issuer", ISSUER, "--audience", AUDIENCE, "--until-stdin-ends"])
-            .env("TARE_CONTROL_URL", fixture.control().url(server))
+            .env("TARE_CONTROL_URL", fixture.control().url_at(server, testbed.address()))
             .env("TARE_JWT_SECRET", fixture.secret().expose())
             .env_remove("TARE_JWKS")
             .env_remove("TARE_ROOT_CERTIFICATE")

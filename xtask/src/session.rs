@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use tare_evidence::{Config, Evidence, Postgres, Published, Run, Step, VERSION, Versioned, compare, judge, missed};
-use tare_testbed::{Fixture, Server, Size, Testbed};
+use tare_testbed::{Fixture, Network, Server, Size, Testbed};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use time::macros::format_description;
@@ -25,11 +25,22 @@ const EARLIER: usize = 20;
 /// The name of the step that finds PostgreSQL.
 pub const POSTGRES: &str = "PostgreSQL";
 
+/// What a run is.
+#[derive(Clone, Copy)]
+pub struct Begin<'a> {
+    pub command: &'a str,
+    /// Between the service and its database.
+    pub network: Network,
+    pub quick: bool,
+}
+
 /// One run.
 pub struct Session {
     pub evidence: Evidence,
     pub progress: Progress,
     pub stop: CancellationToken,
+    /// Distances to predict for, in milliseconds.
+    pub predicted: Vec<f64>,
     config: Config,
     folder: PathBuf,
 }
@@ -38,18 +49,21 @@ impl Session {
     /// Reads what the run is held to, and makes sure that its evidence can be written: finding out after minutes of measuring
     /// would lose them.
     pub fn begin(
-        command: &str,
-        quick: bool,
+        Begin { command, network, quick }: Begin<'_>,
         judged: &Judged,
         plan: &[(String, Duration)],
         stop: CancellationToken,
     ) -> Result<Self> {
         let config = read_config(&judged.config)?;
+        let command = match network {
+            Network::LOOPBACK => command.to_owned(),
+            network => format!("{command} --network {network}"),
+        };
         let now = OffsetDateTime::now_utc();
         let commit = machine::commit();
         let output =
             if judged.output.is_absolute() { judged.output.clone() } else { workspace::root().join(&judged.output) };
-        let earlier = earlier_steps(&output, command);
+        let earlier = earlier_steps(&output, &command);
         let plan = plan.iter().map(|(name, usual)| Planned {
             name: name.clone(),
             expected: earlier
@@ -59,28 +73,18 @@ impl Session {
         });
         let plan: Vec<_> = plan.collect();
         let folder = output.join(folder_name(now, commit.as_ref().map(|(commit, _)| &**commit)));
-        let evidence = Evidence {
-            version: VERSION,
-            run: Run {
-                command: command.to_owned(),
-                started_at: now.replace_nanosecond(0)?.format(&Rfc3339)?,
-                dirty: commit.as_ref().is_some_and(|(_, dirty)| *dirty),
-                commit: commit.map(|(commit, _)| commit),
-                quick,
-                interrupted: false,
-            },
-            machine: machine::machine(),
-            postgres: None,
-            steps: Vec::new(),
-            benches: Vec::new(),
-            passes: Vec::new(),
-            ceilings: Vec::new(),
-            profiles: Vec::new(),
-            comparison: Vec::new(),
-            checks: Vec::new(),
+        let run = Run {
+            command,
+            started_at: now.replace_nanosecond(0)?.format(&Rfc3339)?,
+            dirty: commit.as_ref().is_some_and(|(_, dirty)| *dirty),
+            commit: commit.map(|(commit, _)| commit),
+            quick,
+            interrupted: false,
+            network: described(network),
         };
+        let evidence = Evidence::begun(run, machine::machine());
         preflight(&evidence, &plan);
-        let session = Self { evidence, progress: Progress::new(plan), stop, config, folder };
+        let session = Self { evidence, progress: Progress::new(plan), stop, predicted: Vec::new(), config, folder };
         session.save()?;
         Ok(session)
     }
@@ -138,15 +142,14 @@ impl Session {
             self.save()?;
             return measured.map(|()| Ending::Met);
         }
-        let Evidence { run, benches, passes, ceilings, comparison, checks, .. } = &mut self.evidence;
-        *comparison = compare(&read_published()?, benches, passes);
-        if !run.interrupted {
-            *checks = judge(&self.config, benches, passes, ceilings);
+        self.evidence.comparison = compare(&read_published()?, &self.evidence);
+        if !self.evidence.run.interrupted {
+            self.evidence.checks = judge(&self.config, &self.evidence);
         }
         self.save()?;
         let summary = self.folder.join("summary.md");
-        write_atomically(&summary, &tare_report::markdown(&self.evidence))?;
-        show(&tare_report::terminal_summary(&self.evidence));
+        write_atomically(&summary, &tare_report::markdown(&self.evidence, &self.predicted))?;
+        show(&tare_report::terminal_summary(&self.evidence, &self.predicted));
         eprintln!("evidence: {}", shown(&self.folder.join("evidence.json")));
         eprintln!("summary:  {}", shown(&summary));
         Ok(match missed(&self.evidence.checks).next() {
@@ -185,6 +188,16 @@ fn preflight(evidence: &Evidence, plan: &[Planned]) {
     let steps: Vec<_> = plan.iter().map(|step| format!("{} {}", step.name, words(step.expected))).collect();
     let whole = plan.iter().map(|step| step.expected).sum();
     eprintln!("{}: about {} ({})", evidence.run.command, words(whole), steps.join(", "));
+}
+
+fn described(network: Network) -> tare_evidence::Network {
+    let milliseconds = |time: Duration| time.as_secs_f64() * 1e3;
+    tare_evidence::Network {
+        name: network.to_string(),
+        round_trip_ms: milliseconds(network.round_trip),
+        jitter_ms: milliseconds(network.jitter),
+        bandwidth_bps: network.bandwidth,
+    }
 }
 
 fn describe(fixture: &Fixture) -> Postgres {

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use tare_evidence::Pass;
 use tare_gateway::Strategy;
 use tare_stress::{Extent, Load};
-use tare_testbed::{Fixture, Template};
+use tare_testbed::{Network, Template, Testbed};
 use tokio_util::sync::CancellationToken;
 
 use crate::Ending;
@@ -16,9 +16,11 @@ use crate::build::{self, BUILD};
 use crate::cli;
 use crate::load::{Sending, VARIETY, warn_of_unused_token};
 use crate::progress::Progress;
-use crate::service::Service;
-use crate::session::{POSTGRES, Session};
+use crate::service::{Service, Way};
+use crate::session::{Begin, POSTGRES, Session};
 
+/// The action that was published.
+pub const PUBLISHED_ACTION: &str = "view_part_details";
 /// A free port of this machine's own.
 pub const ANY_PORT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
@@ -33,13 +35,15 @@ pub struct Amount {
 
 /// `cargo xtask stress`.
 pub async fn run(options: cli::Stress, stop: CancellationToken) -> Result<Ending> {
-    let cli::Stress { subject, requests, concurrency, warmup, timeout, postgres, judged } = options;
+    let cli::Stress { subject, requests, concurrency, warmup, timeout, workers, postgres, judged } = options;
     let amount = Amount { requests, concurrency, warmup, timeout };
     match subject.url.clone() {
         Some(url) => {
+            refuse_network(postgres.network)?;
             let plan = [("stress url".to_owned(), Duration::from_secs(requests / 20))];
             let sending = Sending::own(&subject, &url).await?;
-            let mut session = Session::begin("stress --url", false, &judged, &plan, stop)?;
+            let begin = Begin { command: "stress --url", network: postgres.network, quick: false };
+            let mut session = Session::begin(begin, &judged, &plan, stop)?;
             let (progress, stop) = (session.progress.clone(), session.stop.clone());
             let measured = session.step("stress url", send(sending, None, amount, &progress, &stop)).await;
             let measured = measured.map(|pass| session.evidence.passes.push(pass));
@@ -48,19 +52,22 @@ pub async fn run(options: cli::Stress, stop: CancellationToken) -> Result<Ending
         None => {
             warn_of_unused_token();
             Template::named(&subject.action)?;
-            let name = step(subject.strategy);
+            let way = Way { strategy: subject.strategy, workers: workers.workers };
+            let name = step(way.strategy, &subject.action);
             let plan = [
                 (POSTGRES.to_owned(), Duration::from_secs(6)),
                 (BUILD.to_owned(), Duration::from_secs(5)),
-                (name, usual(subject.strategy, requests)),
+                (name, usual(way.strategy, amount, postgres.network)),
             ];
-            let command = format!("stress --strategy {}", subject.strategy);
-            let mut session = Session::begin(&command, false, &judged, &plan, stop)?;
+            let command = format!("stress --strategy {}", way.strategy);
+            let begin = Begin { command: &command, network: postgres.network, quick: false };
+            let mut session = Session::begin(begin, &judged, &plan, stop)?;
             let measured = async {
                 let progress = session.progress.clone();
-                let testbed = session.testbed(postgres).await?;
+                let mut testbed = session.testbed(postgres).await?;
+                testbed.put_at(postgres.network).await?;
                 let built = session.step(BUILD, build::build(&progress, false)).await?;
-                pass(&mut session, &built.server, &testbed.fixture, &subject.action, subject.strategy, amount).await
+                pass(&mut session, &built.server, &testbed, &subject.action, way, amount).await
             };
             let measured = measured.await;
             session.finish(measured)
@@ -68,32 +75,46 @@ pub async fn run(options: cli::Stress, stop: CancellationToken) -> Result<Ending
     }
 }
 
+/// A network is ours to choose only where the service is.
+pub fn refuse_network(network: Network) -> Result<()> {
+    match network {
+        Network::LOOPBACK => Ok(()),
+        _ => bail!("--network is between the built-in server and its database; a service at --url is where it is"),
+    }
+}
+
 /// The name of a pass's step.
-pub fn step(strategy: Strategy) -> String {
-    format!("stress {strategy}")
+pub fn step(strategy: Strategy, action: &str) -> String {
+    match action {
+        PUBLISHED_ACTION => format!("stress {strategy}"),
+        other => format!("stress {strategy} {other}"),
+    }
 }
 
 /// How long a pass usually takes, for telling it beforehand.
-pub fn usual(strategy: Strategy, requests: u64) -> Duration {
-    let per_second = if strategy == Strategy::BEFORE { 50 } else { 2_000 };
-    Duration::from_millis(500) + Duration::from_secs(1) * (requests / per_second) as u32
+pub fn usual(strategy: Strategy, amount: Amount, network: Network) -> Duration {
+    let (work, round_trips) =
+        if strategy == Strategy::BEFORE { (Duration::from_millis(20), 28) } else { (Duration::from_micros(500), 1) };
+    let waiting = network.round_trip * round_trips / amount.concurrency as u32;
+    Duration::from_millis(500) + (work + waiting) * (amount.requests + amount.warmup) as u32
 }
 
 /// One pass on a built-in server of its own, into the evidence; and proof that the server did what it was asked.
 pub async fn pass(
     session: &mut Session,
     program: &Path,
-    fixture: &Fixture,
+    testbed: &Testbed,
     action: &str,
-    strategy: Strategy,
+    way: Way,
     amount: Amount,
 ) -> Result<()> {
-    let service = Service::start(program, fixture, strategy, ANY_PORT).await?;
+    let (fixture, strategy) = (&testbed.fixture, way.strategy);
+    let service = Service::start(program, testbed, way, ANY_PORT).await?;
     let audited = fixture.audit_rows().await?;
     let sending = Sending::action(fixture, fixture.tenants(), action, VARIETY, &service).await?;
     let (progress, stop) = (session.progress.clone(), session.stop.clone());
     let sent = send(sending, Some(strategy.to_string()), amount, &progress, &stop);
-    let pass = session.step(&step(strategy), sent).await?;
+    let pass = session.step(&step(strategy, action), sent).await?;
     session.evidence.passes.push(pass.clone());
     session.save()?;
     let complaints = service.stop().await?;

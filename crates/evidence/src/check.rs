@@ -1,14 +1,18 @@
 //! What had to be reached, and whether it was.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
-use crate::config::{self, Budget, Config};
-use crate::{Bench, Ceiling, Pass};
+use crate::config::{self, Budget, Config, Targets};
+use crate::units::{percent, range, time};
+use crate::{Bench, Ceiling, Evidence, Fit, Pass, Range};
 
 /// One thing that had to be reached.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Check {
-    /// What was judged: `stress/after P95`, `tenant/cached against tenant/uncached`.
+    /// What was judged: `stress/after P95`, `tenant/cached against tenant/uncached`,
+    /// `connection/new-tls round trips`.
     pub what: String,
     /// What was measured, with its unit.
     pub measured: String,
@@ -23,28 +27,31 @@ pub fn missed(checks: &[Check]) -> impl Iterator<Item = &Check> {
     checks.iter().filter(|check| !check.met)
 }
 
-/// Judges everything that was measured and that `config` asks something of. A budget is judged when both its sides were
-/// measured: a run of a part of the benches is judged by that part.
-pub fn judge(config: &Config, benches: &[Bench], passes: &[Pass], ceilings: &[Ceiling]) -> Vec<Check> {
-    let targets = passes.iter().flat_map(|pass| judge_pass(config, pass));
-    let budgets = config.budgets.iter().filter_map(|budget| judge_budget(budget, benches, passes));
-    let ceilings = ceilings.iter().filter_map(|measured| {
-        let same = |one: &&config::Ceiling| one.action == measured.action && one.client == measured.client;
-        let required = config.ceilings.iter().find(same)?.at_least;
-        Some(Check {
-            what: format!("HTTP {} against pgbench", measured.action),
-            measured: percent(measured.share),
-            required: format!("≥ {}", percent(required)),
-            met: measured.share >= required,
-        })
-    });
-    targets.chain(budgets).chain(ceilings).collect()
+/// Judges everything that was measured and that `config` asks something of; what it asks of a network is judged beside
+/// the rest, when the run was on that network. A budget is judged when both its sides were measured: a run of a part of
+/// the benches is judged by that part.
+pub fn judge(config: &Config, evidence: &Evidence) -> Vec<Check> {
+    let network = config.networks.get(&evidence.run.network.name);
+    let targets = std::iter::once(&config.targets).chain(network.map(|network| &network.targets));
+    let budgets = config.budgets.iter().chain(network.into_iter().flat_map(|network| &network.budgets));
+    let times = network.into_iter().flat_map(|network| &network.times_ms);
+
+    let mut checks = Vec::new();
+    for targets in targets {
+        checks.extend(evidence.passes.iter().flat_map(|pass| judge_pass(targets, pass, evidence)));
+    }
+    checks.extend(budgets.filter_map(|budget| judge_budget(budget, evidence)));
+    checks.extend(times.filter_map(|(id, range)| Some(judge_time(evidence.bench(id)?, *range))));
+    let round_trips = config.round_trips.iter();
+    checks.extend(round_trips.filter_map(|(id, at_most)| Some(judge_round_trips(evidence.bench(id)?, *at_most))));
+    checks.extend(evidence.ceilings.iter().filter_map(|measured| judge_ceiling(&config.ceilings, measured)));
+    checks
 }
 
-fn judge_pass(config: &Config, pass: &Pass) -> Vec<Check> {
+fn judge_pass(targets: &BTreeMap<String, Targets>, pass: &Pass, evidence: &Evidence) -> Vec<Check> {
     // Somebody else's service is held to what ours must reach with every fix on.
-    let Some(targets) = config.targets.get(pass.strategy.as_deref().unwrap_or("after")) else { return Vec::new() };
-    let name = pass.strategy.as_ref().unwrap_or(&pass.name);
+    let Some(targets) = targets.get(pass.strategy.as_deref().unwrap_or("after")) else { return Vec::new() };
+    let name = evidence.label(pass);
     let check = |what: &str, measured: String, required: String, met: bool| Check {
         what: format!("stress/{name} {what}"),
         measured,
@@ -59,20 +66,19 @@ fn judge_pass(config: &Config, pass: &Pass) -> Vec<Check> {
         let errors = pass.server_errors();
         check("5xx", errors.to_string(), format!("≤ {required}"), errors <= required)
     });
-    let p95 = targets.p95_ms.map(|required| {
-        let p95 = pass.latency.p95_ms;
-        check("P95", format!("{p95:.1} ms"), format!("< {required} ms"), p95 < required)
-    });
-    [success, errors, p95].into_iter().flatten().collect()
+    let latency = |what: &str, measured: f64, required: Option<f64>| {
+        let required = required?;
+        Some(check(what, format!("{measured:.1} ms"), format!("< {required} ms"), measured < required))
+    };
+    let p50 = latency("P50", pass.latency.p50_ms, targets.p50_ms);
+    let p95 = latency("P95", pass.latency.p95_ms, targets.p95_ms);
+    [success, errors, p50, p95].into_iter().flatten().collect()
 }
 
-fn judge_budget(budget: &Budget, benches: &[Bench], passes: &[Pass]) -> Option<Check> {
+fn judge_budget(budget: &Budget, evidence: &Evidence) -> Option<Check> {
     let time = |id: &str| match id.strip_prefix("stress/") {
-        Some(strategy) => {
-            let pass = passes.iter().find(|pass| pass.strategy.as_deref() == Some(strategy))?;
-            Some(pass.latency.p95_ms)
-        }
-        None => benches.iter().find(|bench| bench.id == id).map(|bench| bench.median_ns.estimate),
+        Some(strategy) => evidence.pass(strategy).map(|pass| pass.latency.p95_ms),
+        None => evidence.bench(id).map(Bench::median_ms),
     };
     let ratio = time(&budget.id)? / time(&budget.against)?;
     Some(Check {
@@ -83,9 +89,34 @@ fn judge_budget(budget: &Budget, benches: &[Bench], passes: &[Pass]) -> Option<C
     })
 }
 
-fn percent(share: f64) -> String {
-    let text = format!("{:.1}", share * 100.0);
-    format!("{} %", text.strip_suffix(".0").unwrap_or(&text))
+fn judge_time(bench: &Bench, range_ms: Range) -> Check {
+    let median = bench.median_ms();
+    Check {
+        what: format!("{} median", bench.id),
+        measured: time(median),
+        required: range(range_ms, "ms"),
+        met: Fit::of(median, range_ms) == Fit::Within,
+    }
+}
+
+fn judge_round_trips(bench: &Bench, at_most: u64) -> Check {
+    Check {
+        what: format!("{} round trips", bench.id),
+        measured: bench.round_trips.map_or_else(|| "not counted".into(), |counted| counted.to_string()),
+        required: format!("≤ {at_most}"),
+        met: bench.round_trips.is_some_and(|counted| counted <= at_most),
+    }
+}
+
+fn judge_ceiling(ceilings: &[config::Ceiling], measured: &Ceiling) -> Option<Check> {
+    let same = |one: &&config::Ceiling| one.action == measured.action && one.client == measured.client;
+    let required = ceilings.iter().find(same)?.at_least;
+    Some(Check {
+        what: format!("HTTP {} against pgbench", measured.action),
+        measured: percent(measured.share),
+        required: format!("≥ {}", percent(required)),
+        met: measured.share >= required,
+    })
 }
 
 /// `1.20 ×` of the other's time, or how many times cheaper.
@@ -105,14 +136,12 @@ fn bound(at_most: f64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
-    use crate::{Interval, Latency};
+    use crate::{Interval, Latency, Machine, Network, Run};
 
-    fn bench(id: &str, ns: f64) -> Bench {
-        let interval = Interval { estimate: ns, lower: ns, upper: ns };
-        Bench { id: id.into(), median_ns: interval, mean_ns: interval, std_dev_ns: 0.0, samples: 10 }
+    fn bench(id: &str, ms: f64, round_trips: Option<u64>) -> Bench {
+        let median_ns = Interval { estimate: ms * 1e6, ..Interval::default() };
+        Bench { id: id.into(), median_ns, round_trips, ..Bench::default() }
     }
 
     fn pass(strategy: &str, p95_ms: f64, statuses: &[(u16, u64)]) -> Pass {
@@ -120,56 +149,103 @@ mod tests {
         Pass {
             strategy: Some(strategy.into()),
             name: "view_part_details".into(),
-            url: String::new(),
-            concurrency: 10,
-            warmup: 0,
             requests: statuses.values().sum(),
             succeeded: statuses.get(&200).copied().unwrap_or(0),
             statuses,
-            failures: Vec::new(),
-            seconds: 1.0,
-            interrupted: false,
-            latency: Latency { p95_ms, ..Latency::default() },
-            components: Vec::new(),
+            latency: Latency { p50_ms: p95_ms / 2.0, p95_ms, ..Latency::default() },
+            ..Pass::default()
         }
     }
 
-    fn config(text: &str) -> Config {
-        Config::parse(text).unwrap()
+    fn judged(config: &str, network: &str, benches: Vec<Bench>, passes: Vec<Pass>) -> Vec<Check> {
+        let run = Run { network: Network { name: network.into(), ..Network::default() }, ..Run::default() };
+        let evidence = Evidence { benches, passes, ..Evidence::begun(run, Machine::default()) };
+        judge(&Config::parse(config).unwrap(), &evidence)
+    }
+
+    fn on_loopback(config: &str, benches: Vec<Bench>, passes: Vec<Pass>) -> Vec<Check> {
+        judged(config, Network::LOOPBACK, benches, passes)
+    }
+
+    fn shown(check: &Check) -> (&str, &str, &str, bool) {
+        (&check.what, &check.measured, &check.required, check.met)
     }
 
     #[test]
     fn a_pass_is_held_to_each_of_its_targets() {
-        let config = config("[targets.after]\nsuccess_rate = 0.99\nserver_errors = 0\np95_ms = 500");
-        let met = |pass| judge(&config, &[], &[pass], &[]).iter().map(|check| check.met).collect::<Vec<_>>();
-        assert_eq!(met(pass("after", 499.0, &[(200, 500)])), [true, true, true]);
-        assert_eq!(met(pass("after", 500.0, &[(200, 490), (500, 10)])), [false, false, false]);
+        let config = "[targets.after]\nsuccess_rate = 0.99\nserver_errors = 0\np50_ms = 250\np95_ms = 500";
+        let met = |pass| on_loopback(config, vec![], vec![pass]).iter().map(|check| check.met).collect::<Vec<_>>();
+        assert_eq!(met(pass("after", 499.0, &[(200, 500)])), [true; 4]);
+        assert_eq!(met(pass("after", 500.0, &[(200, 490), (500, 10)])), [false; 4]);
         assert_eq!(met(pass("before", 9000.0, &[(500, 1)])), [] as [bool; 0], "no targets, no judgement");
     }
 
     #[test]
     fn a_missed_check_says_what_was_measured_and_required() {
-        let config = config("[targets.after]\np95_ms = 0.5");
-        let checks = judge(&config, &[], &[pass("after", 12.34, &[(200, 1)])], &[]);
-        let missed: Vec<_> = missed(&checks).collect();
-        assert_eq!(
-            (&*missed[0].what, &*missed[0].measured, &*missed[0].required),
-            ("stress/after P95", "12.3 ms", "< 0.5 ms")
-        );
+        let checks = on_loopback("[targets.after]\np95_ms = 0.5", vec![], vec![pass("after", 12.34, &[(200, 1)])]);
+        let missed: Vec<_> = missed(&checks).map(shown).collect();
+        assert_eq!(missed, [("stress/after P95", "12.3 ms", "< 0.5 ms", false)]);
+    }
+
+    #[test]
+    fn passes_of_one_strategy_are_told_apart_by_their_action() {
+        let mut other = pass("after", 40.0, &[(200, 1)]);
+        other.name = "consume_part".into();
+        let checks = on_loopback("[targets.after]\np95_ms = 50", vec![], vec![pass("after", 20.0, &[(200, 1)]), other]);
+        let named: Vec<_> = checks.iter().map(|check| &*check.what).collect();
+        assert_eq!(named, ["stress/after P95", "stress/after consume_part P95"]);
     }
 
     #[test]
     fn a_budget_is_a_ratio_of_two_benches_or_two_passes() {
-        let config = config(
-            "[[budgets]]\nid = 'a/fast'\nagainst = 'a/slow'\nat_most = 0.001\n\
-             [[budgets]]\nid = 'stress/after'\nagainst = 'stress/before'\nat_most = 0.1\n\
-             [[budgets]]\nid = 'a/fast'\nagainst = 'a/absent'\nat_most = 2",
-        );
-        let benches = [bench("a/fast", 1.0), bench("a/slow", 2000.0)];
-        let passes = [pass("before", 100.0, &[(200, 1)]), pass("after", 20.0, &[(200, 1)])];
-        let checks = judge(&config, &benches, &passes, &[]);
+        let config = "[[budgets]]\nid = 'a/fast'\nagainst = 'a/slow'\nat_most = 0.001\n\
+                      [[budgets]]\nid = 'stress/after'\nagainst = 'stress/before'\nat_most = 0.1\n\
+                      [[budgets]]\nid = 'a/fast'\nagainst = 'a/absent'\nat_most = 2";
+        let benches = vec![bench("a/fast", 1.0, None), bench("a/slow", 2000.0, None)];
+        let passes = vec![pass("before", 100.0, &[(200, 1)]), pass("after", 20.0, &[(200, 1)])];
+        let checks = on_loopback(config, benches, passes);
         assert_eq!(checks.len(), 2, "what was not measured is not judged");
         assert!(checks[0].met && checks[0].measured == "2000 × cheaper" && checks[0].required == "≥ 1000 × cheaper");
         assert!(!checks[1].met && checks[1].measured == "5 × cheaper");
+    }
+
+    #[test]
+    fn round_trips_are_held_to_the_last_one() {
+        let config = "[round_trips]\n'a/more' = 6\n'a/same' = 6\n'a/uncounted' = 6\n'a/unmeasured' = 6";
+        let benches =
+            vec![bench("a/more", 1.0, Some(7)), bench("a/same", 1.0, Some(6)), bench("a/uncounted", 1.0, None)];
+        assert_eq!(
+            on_loopback(config, benches, vec![]).iter().map(shown).collect::<Vec<_>>(),
+            [
+                ("a/more round trips", "7", "≤ 6", false),
+                ("a/same round trips", "6", "≤ 6", true),
+                ("a/uncounted round trips", "not counted", "≤ 6", false),
+            ]
+        );
+    }
+
+    #[test]
+    fn what_is_asked_of_a_network_is_judged_there_and_beside_the_rest() {
+        let config = "[targets.after]\np95_ms = 500\n[networks.remote.targets.after]\np95_ms = 60\n\
+                      [networks.remote.times_ms]\n'a/new' = [280, 980]\n'a/pooled' = [0, 1]\n\
+                      [[networks.remote.budgets]]\nid = 'a/pooled'\nagainst = 'a/new'\nat_most = 0.1";
+        let at = |network| {
+            let benches = vec![bench("a/new", 270.0, None), bench("a/pooled", 0.0003, None)];
+            judged(config, network, benches, vec![pass("after", 100.0, &[(200, 1)])])
+        };
+        assert_eq!(
+            at("zone").iter().map(shown).collect::<Vec<_>>(),
+            [("stress/after P95", "100.0 ms", "< 500 ms", true)]
+        );
+        assert_eq!(
+            at("remote").iter().map(shown).collect::<Vec<_>>(),
+            [
+                ("stress/after P95", "100.0 ms", "< 500 ms", true),
+                ("stress/after P95", "100.0 ms", "< 60 ms", false),
+                ("a/pooled against a/new", "900000 × cheaper", "≥ 10 × cheaper", true),
+                ("a/new median", "270 ms", "280–980 ms", false),
+                ("a/pooled median", "300 ns", "≤ 1 ms", true),
+            ]
+        );
     }
 }

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+use crate::Range;
+
 /// Targets and budgets, as written in `fixtures/perf.toml`.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -14,6 +16,22 @@ pub struct Config {
     pub budgets: Vec<Budget>,
     /// What share of the database's own throughput HTTP must reach, by action and client.
     pub ceilings: Vec<Ceiling>,
+    /// How many round trips one iteration of a bench may make, by the bench's id.
+    pub round_trips: BTreeMap<String, u64>,
+    /// What is asked for beside the rest when the database is at some distance, by the network's name.
+    pub networks: BTreeMap<String, AtNetwork>,
+}
+
+/// What a run on one network must reach.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AtNetwork {
+    /// What a stress pass must reach, by strategy.
+    pub targets: BTreeMap<String, Targets>,
+    /// Lowest and highest median of a bench, in milliseconds, by its id.
+    pub times_ms: BTreeMap<String, Range>,
+    /// What a bench may cost.
+    pub budgets: Vec<Budget>,
 }
 
 /// What a stress pass must reach; what is left out is not judged.
@@ -24,6 +42,8 @@ pub struct Targets {
     pub success_rate: Option<f64>,
     /// At most this many answers of 500 or more.
     pub server_errors: Option<u64>,
+    /// The P50 must be below this.
+    pub p50_ms: Option<f64>,
     /// The P95 must be below this.
     pub p95_ms: Option<f64>,
 }
@@ -68,6 +88,7 @@ mod tests {
         let config = Config::parse(include_str!("../../../fixtures/perf.toml")).unwrap();
         assert_eq!(config.targets["after"].p95_ms, Some(500.0));
         assert!(config.budgets.len() >= 6);
+        assert_eq!(config.networks["remote"].times_ms["connection/new-tls"], [280.0, 980.0]);
     }
 
     #[test]
@@ -75,6 +96,7 @@ mod tests {
         for (text, expected) in [
             ("[targets.after]\np95 = 500", "unknown field `p95`"),
             ("[[budgets]]\nid = 1", "expected a string"),
+            ("[networks.remote.times]\n", "unknown field `times`"),
             ("[budget]\n", "unknown field `budget`"),
             ("targets = [", "line 1"),
         ] {

@@ -5,20 +5,23 @@
 mod check;
 mod comparison;
 mod config;
+mod law;
 mod model;
 mod published;
 mod reading;
 mod server_timing;
 mod statistics;
+pub mod units;
 
 pub use check::{Check, judge, missed};
-pub use comparison::{Row, compare};
-pub use config::{Budget, Ceiling as CeilingTarget, Config, Targets};
+pub use comparison::{Fit, Row, compare};
+pub use config::{AtNetwork, Budget, Ceiling as CeilingTarget, Config, Targets};
+pub use law::{Counted, Law, Point};
 pub use model::{
-    Bench, Ceiling, Evidence, Failure, Interval, Latency, Machine, Pass, Postgres, Profile, Run, Step, VERSION,
-    Versioned,
+    Bench, Ceiling, Evidence, Failure, Interval, Latency, Machine, Network, Pass, Postgres, Profile, Run, Step,
+    VERSION, Versioned,
 };
-pub use published::{Published, PublishedComponent, PublishedStress};
+pub use published::{Published, PublishedComponent, PublishedGain, PublishedP95, PublishedStress, Range};
 pub use reading::{LatencyReading, SuccessReading};
 pub use server_timing::server_timing;
 pub use statistics::median;

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Check, Row};
+use crate::{Check, Law, Row};
 
 /// The version of this format; it changes when older readers would misunderstand.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// One run, as it is written to `evidence.json`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -36,6 +36,45 @@ pub struct Evidence {
     pub checks: Vec<Check>,
 }
 
+impl Evidence {
+    /// Evidence of a run in which nothing was measured yet.
+    pub fn begun(run: Run, machine: Machine) -> Self {
+        Self {
+            version: VERSION,
+            run,
+            machine,
+            postgres: None,
+            steps: Vec::new(),
+            benches: Vec::new(),
+            passes: Vec::new(),
+            ceilings: Vec::new(),
+            profiles: Vec::new(),
+            comparison: Vec::new(),
+            checks: Vec::new(),
+        }
+    }
+
+    /// What was measured under `id`.
+    pub fn bench(&self, id: &str) -> Option<&Bench> {
+        self.benches.iter().find(|bench| bench.id == id)
+    }
+
+    /// The first pass of a strategy: the one that comparisons and budgets mean.
+    pub fn pass(&self, strategy: &str) -> Option<&Pass> {
+        self.passes.iter().find(|pass| pass.strategy.as_deref() == Some(strategy))
+    }
+
+    /// What tells `pass` from the others: `after` for the first of a strategy, `after consume_part` for one of another
+    /// action, and what was asked for where there is no strategy.
+    pub fn label(&self, pass: &Pass) -> String {
+        let Some(strategy) = &pass.strategy else { return pass.name.clone() };
+        match self.pass(strategy) {
+            Some(first) if first.name != pass.name => format!("{strategy} {}", pass.name),
+            _ => strategy.clone(),
+        }
+    }
+}
+
 /// The version alone, to look at before the rest is understood.
 #[derive(Debug, Deserialize)]
 pub struct Versioned {
@@ -44,7 +83,7 @@ pub struct Versioned {
 }
 
 /// What was run, when, and on which commit.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Run {
     /// The command, as typed.
     pub command: String,
@@ -58,10 +97,41 @@ pub struct Run {
     pub quick: bool,
     /// Whether it was stopped before its end; then nothing is judged by it.
     pub interrupted: bool,
+    /// The network between the service and its database.
+    pub network: Network,
+}
+
+/// The network between a service and its database. Without distance by default.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Network {
+    /// Its profile, `remote`, or as it was given: `rtt=80ms,jitter=5ms`.
+    pub name: String,
+    /// Round-trip time, in milliseconds.
+    pub round_trip_ms: f64,
+    /// By how much a round trip may take longer or shorter, in milliseconds.
+    pub jitter_ms: f64,
+    /// Bits per second; nothing where it is not limited.
+    pub bandwidth_bps: Option<u64>,
+}
+
+impl Default for Network {
+    fn default() -> Self {
+        Self { name: Self::LOOPBACK.into(), round_trip_ms: 0.0, jitter_ms: 0.0, bandwidth_bps: None }
+    }
+}
+
+impl Network {
+    /// The name of the profile without distance.
+    pub const LOOPBACK: &str = "loopback";
+
+    /// Whether a round trip takes time, so that times are comparable to those of a database elsewhere.
+    pub fn has_distance(&self) -> bool {
+        self.round_trip_ms > 0.0
+    }
 }
 
 /// The machine a run was made on.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Machine {
     /// Operating system and kernel.
     pub system: String,
@@ -102,7 +172,7 @@ pub struct Step {
 }
 
 /// A figure and the interval it lies in with 95 % confidence.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Interval {
     /// The figure.
     pub estimate: f64,
@@ -113,7 +183,7 @@ pub struct Interval {
 }
 
 /// What Criterion measured under one id.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Bench {
     /// `component/way`.
     pub id: String,
@@ -125,6 +195,17 @@ pub struct Bench {
     pub std_dev_ns: f64,
     /// Samples taken.
     pub samples: usize,
+    /// Round trips of one iteration, exact; nothing where they were not counted.
+    pub round_trips: Option<u64>,
+    /// What distance does to its time; nothing where it was not measured at several.
+    pub law: Option<Law>,
+}
+
+impl Bench {
+    /// Median time of one iteration, in milliseconds.
+    pub fn median_ms(&self) -> f64 {
+        self.median_ns.estimate / 1e6
+    }
 }
 
 /// Latency, in milliseconds.
@@ -151,11 +232,11 @@ pub struct Failure {
 }
 
 /// One stress pass.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Pass {
     /// The strategy of the built-in server; nothing for somebody else's service.
     pub strategy: Option<String>,
-    /// What was asked for.
+    /// What was asked for: the action.
     pub name: String,
     /// Where.
     pub url: String,

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-/// Lowest and highest published, in milliseconds.
+/// Lowest and highest, both within. From 0 it is a bound; twice the same is one figure, which has no range.
 pub type Range = [f64; 2];
 
 /// The figures that started this, as written in `fixtures/published.toml`.
@@ -16,9 +16,9 @@ pub struct Published {
     /// The published targets.
     pub targets: toml::Table,
     /// What each fix was expected to take off the request.
-    pub gain: toml::Table,
-    /// What has no counterpart on loopback.
-    pub others: toml::Table,
+    pub gains: Vec<PublishedGain>,
+    /// Published P95s, to be held against the stress passes.
+    pub p95: Vec<PublishedP95>,
 }
 
 /// The published stress pass.
@@ -53,8 +53,38 @@ pub struct PublishedComponent {
     pub published_after_ms: Option<Range>,
     /// The bench that measures it without the fix.
     pub before: String,
-    /// The bench that measures it with the fix.
-    pub after: String,
+    /// The bench that measures it with the fix; nothing where no fix is for this component alone.
+    pub after: Option<String>,
+}
+
+/// What a fix was expected to take off the request, and which benches measure the same.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PublishedGain {
+    /// The fix.
+    pub fix: String,
+    /// Where it was published.
+    pub document: String,
+    /// Share of the request, 0 to 1.
+    pub published: f64,
+    /// The bench of the request without the fix.
+    pub without: String,
+    /// The bench of the request with the fix and no other.
+    pub with: String,
+}
+
+/// A published P95 of the whole request.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PublishedP95 {
+    /// Of what.
+    pub name: String,
+    /// Where it was published.
+    pub document: String,
+    /// Without the fixes.
+    pub published_before_ms: Option<Range>,
+    /// With them.
+    pub published_after_ms: Option<Range>,
 }
 
 impl Published {

@@ -5,7 +5,6 @@
 mod markdown;
 mod section;
 mod terminal;
-mod units;
 
 pub use markdown::markdown;
 pub use section::{Section, Table, sections};

@@ -6,10 +6,10 @@ use tare_evidence::Evidence;
 
 use crate::section::{Section, Table, sections};
 
-/// The whole of `evidence`, as GitHub-flavoured Markdown.
-pub fn markdown(evidence: &Evidence) -> String {
+/// The whole of `evidence`, as GitHub-flavoured Markdown, with times predicted at the distances `predict_ms`.
+pub fn markdown(evidence: &Evidence, predict_ms: &[f64]) -> String {
     let mut text = String::new();
-    for (nth, section) in sections(evidence).iter().enumerate() {
+    for (nth, section) in sections(evidence, predict_ms).iter().enumerate() {
         write_section(&mut text, section, if nth == 0 { "#" } else { "##" });
     }
     text

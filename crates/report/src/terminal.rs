@@ -6,14 +6,14 @@ use tare_evidence::Evidence;
 
 use crate::section::{Section, Table, sections, setting, verdict_sentence};
 
-/// All of `evidence`, the verdict last, where a terminal shows it.
-pub fn terminal(evidence: &Evidence) -> String {
-    render(evidence, sections(evidence).iter().skip(1))
+/// All of `evidence`, the verdict last, where a terminal shows it, with times predicted at the distances `predict_ms`.
+pub fn terminal(evidence: &Evidence, predict_ms: &[f64]) -> String {
+    render(evidence, sections(evidence, predict_ms).iter().skip(1))
 }
 
 /// The same without what only a closer look needs.
-pub fn terminal_summary(evidence: &Evidence) -> String {
-    render(evidence, sections(evidence).iter().filter(|section| section.essential))
+pub fn terminal_summary(evidence: &Evidence, predict_ms: &[f64]) -> String {
+    render(evidence, sections(evidence, predict_ms).iter().filter(|section| section.essential))
 }
 
 fn render<'a>(evidence: &Evidence, sections: impl Iterator<Item = &'a Section>) -> String {

@@ -66,6 +66,7 @@ impl Collector for Sources {
 fn requests(page: &mut Page, counters: &Counters) -> fmt::Result {
     page.counters("http_requests", "Requests for actions answered, by status.", "status", counters.answered())?;
     page.gauge("http_requests_in_flight", "Requests for actions under way.", counters.in_flight())?;
+    page.gauge("http_requests_waiting", "Requests for actions that wait for a worker.", counters.waiting())?;
     page.gauge("http_requests_allowed", "Requests for actions that may be under way.", counters.allowed())?;
     page.counter("http_requests_shed", "Requests refused at once: too many were under way.", counters.shed())?;
     page.counter("http_requests_abandoned", "Requests whose client hung up unanswered.", counters.abandoned())?;

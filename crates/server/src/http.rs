@@ -16,6 +16,7 @@ use hyper::body::Incoming;
 use hyper::service::Service as _;
 use hyper_util::service::TowerToHyperService;
 use tare_gateway::{Attributes, Error, Gateway, Reply, response};
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -37,6 +38,8 @@ const RETRY: u32 = 1;
 pub struct Limits {
     /// Requests for actions in flight at once.
     pub concurrency: usize,
+    /// Those of them that are worked on at a time; all when there is no such limit.
+    pub workers: Option<usize>,
     /// How long the body of a request may take to arrive.
     pub body: Duration,
     /// How long an action may take until its client is told that it took too long.
@@ -47,6 +50,8 @@ pub struct Limits {
 pub struct Service {
     gateway: Arc<Gateway>,
     limits: Limits,
+    /// Gives its permits in the order they were asked for.
+    workers: Option<Arc<Semaphore>>,
     counters: Arc<Counters>,
     exposition: Exposition,
     /// Actions under way, those included that nobody waits for.
@@ -60,8 +65,9 @@ impl Service {
     pub fn new(gateway: Arc<Gateway>, limits: Limits) -> Arc<Self> {
         let counters = Counters::new(limits.concurrency);
         let exposition = Exposition::new(gateway.clone(), counters.clone());
+        let workers = limits.workers.map(|workers| Arc::new(Semaphore::new(workers.min(Semaphore::MAX_PERMITS))));
         let (under_way, stopping) = (TaskTracker::new(), CancellationToken::new());
-        Arc::new(Self { gateway, limits, counters, exposition, under_way, stopping })
+        Arc::new(Self { gateway, limits, workers, counters, exposition, under_way, stopping })
     }
 
     async fn act(&self, request: Request) -> Result<Response, Response> {
@@ -72,9 +78,14 @@ impl Service {
         let body = self.read(body).await?;
         let ids = head.extensions.get::<Ids>().cloned().unwrap_or_else(|| Ids::of(&head.headers));
         let acting = {
-            let (gateway, ids, span) = (self.gateway.clone(), ids.clone(), ids.span());
+            let (gateway, workers, ids, span) = (self.gateway.clone(), self.workers.clone(), ids.clone(), ids.span());
             let acting = async move {
-                let _place = place;
+                let place = place;
+                // Asked for within the task, too: a client that hangs up before its turn does not give it up.
+                let _worker = match &workers {
+                    Some(workers) => Some(place.waiting(workers.acquire()).await.expect("never closed")),
+                    None => None,
+                };
                 let headers = &head.headers;
                 let reply = gateway.execute(bearer(headers), &body, attributes(headers)).await;
                 // Here and not where it is answered: there may be nobody left to answer.

@@ -35,7 +35,7 @@ fn main() -> ExitCode {
 
 fn run(options: Options) -> Result<()> {
     let _log = log::start(options.log)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(options.workers).enable_all().build();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(options.threads).enable_all().build();
     runtime.context("cannot start a runtime")?.block_on(serve(options))
 }
 

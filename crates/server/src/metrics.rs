@@ -20,6 +20,7 @@ const STATUSES: usize = 900;
 pub struct Counters {
     allowed: usize,
     in_flight: AtomicUsize,
+    waiting: AtomicUsize,
     shed: AtomicU64,
     abandoned: AtomicU64,
     statuses: [AtomicU64; STATUSES],
@@ -33,6 +34,7 @@ impl Counters {
         Arc::new(Self {
             allowed,
             in_flight: AtomicUsize::new(0),
+            waiting: AtomicUsize::new(0),
             shed: AtomicU64::new(0),
             abandoned: AtomicU64::new(0),
             statuses: array::from_fn(|_| AtomicU64::new(0)),
@@ -67,6 +69,11 @@ impl Counters {
         self.in_flight.load(Relaxed)
     }
 
+    /// Those of them that wait for a worker.
+    pub fn waiting(&self) -> usize {
+        self.waiting.load(Relaxed)
+    }
+
     /// Requests refused for want of a place.
     pub fn shed(&self) -> u64 {
         self.shed.load(Relaxed)
@@ -92,6 +99,16 @@ impl Counters {
 /// One of the places for requests in flight.
 #[derive(Debug)]
 pub struct Place(Arc<Counters>);
+
+impl Place {
+    /// Counts the request as waiting for a worker until it is its `turn`.
+    pub async fn waiting<T>(&self, turn: impl Future<Output = T>) -> T {
+        self.0.waiting.fetch_add(1, Relaxed);
+        let worker = turn.await;
+        self.0.waiting.fetch_sub(1, Relaxed);
+        worker
+    }
+}
 
 impl Drop for Place {
     fn drop(&mut self) {

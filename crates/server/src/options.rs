@@ -88,6 +88,11 @@ pub struct Options {
     #[arg(long, default_value_t = 1024, value_parser = at_least_one)]
     concurrency: usize,
 
+    /// Requests for actions worked on at a time at most, as by so many blocking threads; without it there is no such limit. The
+    /// others wait their turn in the order they came, and the wait counts for --concurrency and --timeout.
+    #[arg(long, value_parser = at_least_one)]
+    workers: Option<usize>,
+
     /// Seconds until the client of an action is told that it took too long; the action goes on.
     #[arg(long, default_value_t = 30.0, value_parser = seconds)]
     timeout: f64,
@@ -117,8 +122,8 @@ pub struct Options {
     pub log: Format,
 
     /// Threads; half of the processors when left out, for the database and whoever asks are on this machine, too.
-    #[arg(long, default_value_t = workers(), hide_default_value = true, value_parser = at_least_one)]
-    pub workers: usize,
+    #[arg(long, default_value_t = threads(), hide_default_value = true, value_parser = at_least_one)]
+    pub threads: usize,
 
     /// Stop when standard input ends, so as not to outlive the process that holds it.
     #[arg(long)]
@@ -162,6 +167,7 @@ impl Options {
     pub fn limits(&self) -> Limits {
         Limits {
             concurrency: self.concurrency,
+            workers: self.workers,
             body: Duration::from_secs_f64(self.body_timeout),
             action: Duration::from_secs_f64(self.timeout),
         }
@@ -193,7 +199,7 @@ impl Options {
     }
 }
 
-fn workers() -> usize {
+fn threads() -> usize {
     std::thread::available_parallelism().map_or(1, |processors| processors.get().div_ceil(2))
 }
 

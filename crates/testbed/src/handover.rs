@@ -1,4 +1,4 @@
-//! A testbed that another process started.
+//! A fixture that another process created.
 
 use std::fs::File;
 use std::io::Write;
@@ -13,16 +13,10 @@ use tokio_postgres::config::SslMode;
 use crate::certificate::Certificate;
 use crate::fixture::Rows;
 use crate::provider::{Started, Tools};
-use crate::{Error, Fixture, Provider, Server, Size};
+use crate::{Error, Fixture, Server};
 
 /// The environment variable that names the file a testbed is described in.
 pub const HANDOVER: &str = "TARE_TESTBED";
-
-/// A server and a fixture in it.
-pub struct Testbed {
-    /// The databases and their rows.
-    pub fixture: Fixture,
-}
 
 #[derive(Serialize, Deserialize)]
 struct Handover {
@@ -41,26 +35,11 @@ struct Handover {
     rows: Rows,
 }
 
-impl Testbed {
-    /// The testbed that [`HANDOVER`] describes; when it describes none, a new one of the given size.
-    pub async fn find_or_start(
-        asked: Option<Provider>,
-        size: Size,
-        say: &(dyn Fn(&str) + Sync),
-    ) -> Result<Self, Error> {
-        match std::env::var_os(HANDOVER) {
-            Some(path) => Self::attach(Path::new(&path)).await,
-            None => {
-                let server = Server::start(asked, say).await?;
-                Ok(Self { fixture: Fixture::create(server, size).await? })
-            }
-        }
-    }
-
-    /// Describes this testbed in a new file at `path` that only this user can read: it holds passwords and
+impl Fixture {
+    /// Describes it and its server in a new file at `path` that only this user can read: it holds passwords and
     /// the server's key.
     pub fn hand_over(&self, path: &Path) -> Result<(), Error> {
-        let server = self.fixture.server();
+        let server = self.server();
         let admin = &server.started.admin;
         let (host, port) = server.address();
         let handover = Handover {
@@ -75,15 +54,16 @@ impl Testbed {
             certificate: server.started.certificate.clone(),
             tools: server.started.tools.clone(),
             server_prefix: server.prefix.clone(),
-            fixture_prefix: self.fixture.prefix.clone(),
-            rows: self.fixture.rows.clone(),
+            fixture_prefix: self.prefix.clone(),
+            rows: self.rows.clone(),
         };
         let text = serde_json::to_vec(&handover).map_err(|error| unusable(path, &error))?;
         let file = File::options().write(true).create_new(true).mode(0o600).open(path);
         file.and_then(|mut file| file.write_all(&text)).map_err(Error::io(format!("writing {}", path.display())))
     }
 
-    async fn attach(path: &Path) -> Result<Self, Error> {
+    /// The fixture that the file at `path` describes.
+    pub(crate) async fn handed_over(path: &Path) -> Result<Self, Error> {
         let text = std::fs::read(path).map_err(|error| unusable(path, &error))?;
         let handover: Handover = serde_json::from_slice(&text).map_err(|error| unusable(path, &error))?;
         let provider = handover.provider.parse().map_err(|error: String| unusable(path, &error))?;
@@ -94,7 +74,7 @@ impl Testbed {
         let Handover { root, certificate, tools, .. } = handover;
         let started = Started { provider, admin, root, certificate, tools, _owned: None };
         let server: Arc<Server> = Server::attach(started, handover.server_prefix).await?;
-        Ok(Self { fixture: Fixture::attach(server, handover.fixture_prefix, handover.rows) })
+        Ok(Self::attach(server, handover.fixture_prefix, handover.rows))
     }
 }
 

@@ -15,6 +15,9 @@ pub struct Network {
     pub bandwidth: Option<u64>,
 }
 
+/// The environment variable that says at what network benches are measured.
+pub const NETWORK: &str = "TARE_NETWORK";
+
 /// The profiles that have a name, and their round trips in milliseconds.
 const PROFILES: [(&str, u64); 4] = [("loopback", 0), ("zone", 1), ("region", 10), ("remote", 50)];
 const TIME_UNITS: [(&str, f64); 3] = [("us", 1e3), ("ms", 1e6), ("s", 1e9)];

@@ -129,6 +129,15 @@ impl Server {
         connect(self.started.admin.clone().dbname(database), &self.tls).await
     }
 
+    /// The same by way of `address`, a host and port that stand for the server: a relay's.
+    pub async fn admin_at(&self, database: &str, (host, port): (String, u16)) -> Result<Client, Error> {
+        let mut config = Config::new();
+        let admin = &self.started.admin;
+        config.host(host).port(port).dbname(database).user(admin.get_user().unwrap_or_default());
+        config.password(admin.get_password().unwrap_or_default()).ssl_mode(admin.get_ssl_mode());
+        connect(&config, &self.tls).await
+    }
+
     /// A connection to the database of `login`, as that login.
     pub async fn client(&self, login: &Login) -> Result<Client, Error> {
         self.client_with(&login.config(self)).await

@@ -13,6 +13,8 @@ use uuid::Uuid;
 
 /// How long what must come may take.
 pub const PATIENCE: Duration = Duration::from_secs(30);
+/// Keeps every change of stock waiting until the transaction ends.
+pub const HOLD: &str = "begin; lock table app.stock in exclusive mode";
 
 pub struct Service {
     pub process: Child,
@@ -117,6 +119,13 @@ pub fn command(fixture: &Fixture) -> Command {
 
 pub async fn fixture() -> Fixture {
     Fixture::create(Server::shared().await.unwrap(), Size::SMALL).await.unwrap()
+}
+
+/// A request for an action, as it goes over a connection.
+pub fn written_out(token: &str, body: impl ToString) -> String {
+    let (head, body) = ("POST /v1/actions/execute HTTP/1.1\r\nHost: tare\r\n", body.to_string());
+    let length = body.len();
+    format!("{head}Authorization: Bearer {token}\r\nContent-Length: {length}\r\n\r\n{body}")
 }
 
 pub fn view(part: Uuid) -> Value {

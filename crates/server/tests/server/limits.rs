@@ -4,11 +4,9 @@ use reqwest::StatusCode;
 use tare_testbed::Fixture;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::bed::{PATIENCE, Service, fixture, receive, to_its_end};
+use crate::bed::{HOLD, PATIENCE, Service, fixture, receive, to_its_end, written_out};
 
 const IN_FLIGHT: &str = "tare_http_requests_in_flight";
-/// Keeps every change of stock waiting until the transaction ends.
-const HOLD: &str = "begin; lock table app.stock in exclusive mode";
 
 /// Movements of stock of the first tenant.
 async fn movements(fixture: &Fixture) -> i64 {
@@ -72,11 +70,7 @@ async fn an_action_whose_client_hangs_up_goes_on_to_its_audit_row() {
         holder.batch_execute(HOLD).await.unwrap();
         let before = movements(&fixture).await;
 
-        let body = receive(fixture.part(0, 0, 1).id).to_string();
-        let head = "POST /v1/actions/execute HTTP/1.1\r\nHost: tare\r\n";
-        let length = body.len();
-        let request = format!("{head}Authorization: Bearer {token}\r\nContent-Length: {length}\r\n\r\n{body}");
-        let client = service.raw(&request).await;
+        let client = service.raw(&written_out(&token, receive(fixture.part(0, 0, 1).id))).await;
         service.until(IN_FLIGHT, 1.0).await;
         drop(client);
         service.until("tare_http_requests_abandoned_total", 1.0).await;

@@ -7,3 +7,4 @@ mod observe;
 #[cfg(feature = "otlp")]
 mod otlp;
 mod process;
+mod workers;

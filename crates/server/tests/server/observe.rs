@@ -29,6 +29,7 @@ async fn metrics_count_what_was_asked_and_what_it_took() {
         (r#"tare_http_requests_total{status="200"}"#, 3.0),
         (r#"tare_http_requests_total{status="401"}"#, 1.0),
         ("tare_http_requests_in_flight", 0.0),
+        ("tare_http_requests_waiting", 0.0),
         ("tare_http_requests_allowed", 1024.0),
         ("tare_http_requests_shed_total", 0.0),
         ("tare_http_requests_abandoned_total", 0.0),

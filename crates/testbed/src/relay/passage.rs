@@ -22,6 +22,9 @@ const CHUNK: usize = 16 * 1024;
 /// Chunks under way on a connection in one direction, at most: what the window of a connection is on a long way.
 const UNDER_WAY: usize = 512;
 
+/// How long the thread waits for more without falling asleep.
+const AWAKE: Duration = Duration::from_micros(200);
+
 /// What all connections share in one direction: the end of the last transmission.
 #[derive(Clone, Default)]
 pub(super) struct Link(Arc<Mutex<Option<Instant>>>);
@@ -76,10 +79,11 @@ impl Passage {
         told: impl Fn(usize),
     ) -> io::Result<()> {
         let (sender, receiver) = mpsc::channel(UNDER_WAY);
+        let state = self.state.clone();
         let alarm = Alarm::new()?;
         select! {
             // There is nothing to be heard from who has been told of the end, and nobody to hear it once it broke.
-            delivered = deliver(to, &alarm, receiver, told) => delivered,
+            delivered = deliver(to, &alarm, receiver, &state, told) => delivered,
             () = self.receive(from, sender, heard) => unreachable!("what is received ends only when all is delivered"),
         }
     }
@@ -111,9 +115,17 @@ async fn deliver(
     mut to: WriteHalf<'_>,
     alarm: &Alarm,
     mut receiver: mpsc::Receiver<Said>,
+    state: &watch::Receiver<State>,
     told: impl Fn(usize),
 ) -> io::Result<()> {
-    while let Some((said, due)) = receiver.recv().await {
+    loop {
+        let near = state.borrow().network.round_trip.is_zero();
+        let next = select! {
+            biased;
+            next = receiver.recv() => next,
+            () = stay_awake(), if near => receiver.recv().await,
+        };
+        let Some((said, due)) = next else { break };
         alarm.at(due).await?;
         let said = said?;
         if said.is_empty() {
@@ -127,6 +139,15 @@ async fn deliver(
         }
     }
     Ok(())
+}
+
+/// Keeps the thread from falling asleep for a while: waking up takes longer than passing a chunk on, and answers to what
+/// was passed on come soon where there is no distance.
+async fn stay_awake() {
+    let until = Instant::now() + AWAKE;
+    while Instant::now() < until {
+        tokio::task::yield_now().await;
+    }
 }
 
 #[cfg(test)]

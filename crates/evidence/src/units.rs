@@ -1,5 +1,7 @@
 //! Figures with their units, short enough for a table.
 
+use crate::Range;
+
 /// A time: `312 ns`, `4.71 µs`, `9.02 ms`, `191.9 s`.
 pub fn time(milliseconds: f64) -> String {
     match milliseconds {
@@ -45,6 +47,22 @@ pub fn times(ratio: f64) -> String {
     }
 }
 
+/// From the lowest to the highest: `280–980 ms`; from zero it is a bound: `≤ 1 ms`.
+pub fn range([lowest, highest]: Range, unit: &str) -> String {
+    match lowest {
+        0.0 => format!("≤ {highest} {unit}"),
+        lowest => format!("{lowest}–{highest} {unit}"),
+    }
+}
+
+/// A bandwidth: `100 Mbit/s`, `1.5 Mbit/s`, `64 kbit/s`.
+pub fn bandwidth(bits_per_second: u64) -> String {
+    match bits_per_second as f64 {
+        slow if slow < 1e6 => format!("{} kbit/s", slow / 1e3),
+        fast => format!("{} Mbit/s", fast / 1e6),
+    }
+}
+
 fn three_digits(number: f64) -> String {
     match number {
         small if small < 9.995 => format!("{small:.2}"),
@@ -69,5 +87,11 @@ mod tests {
         assert_eq!([2.6, 15_919.4].map(rate), ["2.6 req/s", "15,919 req/s"]);
         assert_eq!([1.84, 31_904.0].map(times), ["1.8 ×", "31,904 ×"]);
         assert_eq!([1.0, 0.9944].map(percent), ["100 %", "99.4 %"]);
+    }
+
+    #[test]
+    fn a_range_from_zero_is_a_bound() {
+        assert_eq!([[280.0, 980.0], [0.0, 1.0]].map(|ms| range(ms, "ms")), ["280–980 ms", "≤ 1 ms"]);
+        assert_eq!([64_000, 1_500_000].map(bandwidth), ["64 kbit/s", "1.5 Mbit/s"]);
     }
 }

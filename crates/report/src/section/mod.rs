@@ -1,8 +1,10 @@
 //! What is told of a run, in the order it is read.
 
-use tare_evidence::{Ceiling, Evidence, Latency, LatencyReading, Pass, Row, SuccessReading, missed};
+mod comparison;
+mod round_trips;
 
-use crate::units::{percent, rate, time, times, whole};
+use tare_evidence::units::{bandwidth, percent, rate, time, whole};
+use tare_evidence::{Ceiling, Evidence, Latency, LatencyReading, Network, Pass, SuccessReading, missed};
 
 /// A title, sentences, and perhaps a table.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -26,11 +28,13 @@ pub struct Table {
     pub rows: Vec<Vec<String>>,
 }
 
-/// All that is told of `evidence`; what was not measured has no section.
-pub fn sections(evidence: &Evidence) -> Vec<Section> {
+/// All that is told of `evidence`; what was not measured has no section. Times are predicted at the distances
+/// `predict_ms`, each a round-trip time in milliseconds.
+pub fn sections(evidence: &Evidence, predict_ms: &[f64]) -> Vec<Section> {
     [
         verdict(evidence),
-        comparison(evidence),
+        comparison::comparison(evidence),
+        round_trips::round_trips(evidence, predict_ms),
         stress(evidence),
         components(evidence),
         profiles(evidence),
@@ -88,52 +92,24 @@ pub(crate) fn setting(evidence: &Evidence) -> String {
     });
     let machine = &evidence.machine;
     format!(
-        "{}{commit} · {} × {}, load {:.2} when it began{postgres}",
-        run.started_at, machine.cores, machine.cpu, machine.load
+        "{}{commit} · {} × {}, load {:.2} when it began{postgres}{}",
+        run.started_at,
+        machine.cores,
+        machine.cpu,
+        machine.load,
+        network(&run.network)
     )
 }
 
-fn comparison(evidence: &Evidence) -> Option<Section> {
-    let rows: Vec<_> = evidence.comparison.iter().map(comparison_row).collect();
-    let header = ["", "published before", "published after", "this run before", "this run after", "gain"];
-    Some(Section {
-        title: "Published and measured".into(),
-        paragraphs: vec![
-            "The published database was some 50 ms away, over TLS. Compare the gains, not the times.".into(),
-        ],
-        table: table(&header, rows),
-        essential: true,
-    })
-    .filter(|section| section.table.is_some())
-}
-
-fn comparison_row(row: &Row) -> Vec<String> {
-    let figure = |value: f64| match &*row.unit {
-        "ms" => time(value),
-        "s" => time(value * 1e3),
-        "req/s" => rate(value),
-        "%" => percent(value / 100.0),
-        unit => format!("{value} {unit}"),
-    };
-    let range = |range: Option<[f64; 2]>| match range {
-        Some([low, high]) if low == high => figure(low),
-        Some([low, high]) => format!("{low}–{high} {}", row.unit),
-        None => String::new(),
-    };
-    let gain = match (row.before, row.after, &*row.unit) {
-        (Some(before), Some(after), "ms" | "s") => times(before / after),
-        (Some(before), Some(after), "req/s") => times(after / before),
-        _ => String::new(),
-    };
-    let measured = |value: Option<f64>| value.map(figure).unwrap_or_default();
-    vec![
-        row.what.clone(),
-        range(row.published_before),
-        range(row.published_after),
-        measured(row.before),
-        measured(row.after),
-        gain,
-    ]
+/// ` · network remote (50 ms, jitter 5 ms, 100 Mbit/s)`; nothing on loopback.
+fn network(network: &Network) -> String {
+    if network.name == Network::LOOPBACK {
+        return String::new();
+    }
+    let jitter = (network.jitter_ms > 0.0).then(|| format!(", jitter {} ms", network.jitter_ms));
+    let bandwidth = network.bandwidth_bps.map(|bits_per_second| format!(", {}", bandwidth(bits_per_second)));
+    let (jitter, bandwidth) = (jitter.unwrap_or_default(), bandwidth.unwrap_or_default());
+    format!(" · network {} ({} ms{jitter}{bandwidth})", network.name, network.round_trip_ms)
 }
 
 fn stress(evidence: &Evidence) -> Option<Section> {
@@ -143,7 +119,7 @@ fn stress(evidence: &Evidence) -> Option<Section> {
         let Latency { min_ms, mean_ms, p50_ms, p95_ms, p99_ms, max_ms } = pass.latency;
         let latency = [min_ms, mean_ms, p50_ms, p95_ms, p99_ms, max_ms].map(time);
         let mut row = vec![
-            label(pass),
+            label(pass, evidence),
             format!("{} × {}", whole(pass.requests as f64), pass.concurrency),
             percent(pass.success_rate()),
             pass.server_errors().to_string(),
@@ -157,7 +133,7 @@ fn stress(evidence: &Evidence) -> Option<Section> {
         let (success, latency) = (SuccessReading::of(pass.success_rate()), LatencyReading::of(pass.latency.p95_ms));
         let reading = format!(
             "{}: success {}: {}; P95 {}: {}.",
-            label(pass),
+            label(pass, evidence),
             percent(pass.success_rate()),
             success.advice(),
             time(pass.latency.p95_ms),
@@ -166,7 +142,7 @@ fn stress(evidence: &Evidence) -> Option<Section> {
         let failures = pass.failures.iter().map(|failure| {
             format!(
                 "{}: {} × {}, the first: {}",
-                label(pass),
+                label(pass, evidence),
                 whole(failure.count as f64),
                 failure.kind,
                 failure.example
@@ -179,15 +155,19 @@ fn stress(evidence: &Evidence) -> Option<Section> {
         .filter(|section| section.table.is_some())
 }
 
-fn label(pass: &Pass) -> String {
-    let name = pass.strategy.as_deref().unwrap_or(&pass.name);
-    if pass.interrupted { format!("{name} (interrupted)") } else { name.to_owned() }
+fn label(pass: &Pass, evidence: &Evidence) -> String {
+    let name = evidence.label(pass);
+    if pass.interrupted { format!("{name} (interrupted)") } else { name }
 }
 
 fn components(evidence: &Evidence) -> Option<Section> {
     let passes: Vec<_> = evidence.passes.iter().filter(|pass| !pass.components.is_empty()).collect();
     let mut header = vec!["component".to_owned()];
-    header.extend(passes.iter().flat_map(|pass| [format!("{} P50", label(pass)), format!("{} P95", label(pass))]));
+    header.extend(
+        passes
+            .iter()
+            .flat_map(|pass| [format!("{} P50", label(pass, evidence)), format!("{} P95", label(pass, evidence))]),
+    );
     let mut names: Vec<&str> = Vec::new();
     for (name, _) in passes.iter().flat_map(|pass| &pass.components) {
         if !names.contains(&&**name) {
@@ -296,4 +276,17 @@ fn how(evidence: &Evidence) -> Option<Section> {
 fn table(header: &[&str], rows: Vec<Vec<String>>) -> Option<Table> {
     let header = header.iter().map(|&name| name.to_owned()).collect();
     (!rows.is_empty()).then_some(Table { header, rows })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_network_is_told_of_where_there_is_one() {
+        let remote = Network { name: "remote".into(), round_trip_ms: 50.0, ..Network::default() };
+        let slow = Network { jitter_ms: 5.0, bandwidth_bps: Some(100_000_000), ..remote.clone() };
+        let told = [Network::default(), remote, slow].map(|one| network(&one));
+        assert_eq!(told, ["", " · network remote (50 ms)", " · network remote (50 ms, jitter 5 ms, 100 Mbit/s)"]);
+    }
 }

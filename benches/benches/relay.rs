@@ -1,0 +1,43 @@
+//! relay: what the network that benches are put at does to a query itself. Without it, through it at no distance, and at that of
+//! `remote`.
+
+use benches::{Bed, Group};
+use criterion::Criterion;
+use tare_testbed::{Fixture, Network, Relay, Size};
+use tokio_postgres::Client;
+
+fn main() {
+    benches::run(Size::SMALL, relay);
+}
+
+fn relay(criterion: &mut Criterion, bed: &Bed) {
+    let mut group = Group::new(criterion, bed, "relay");
+    for way in ["without", "loopback", "remote"] {
+        let mut ready = None;
+        group.criterion.bench_function(way, |bencher| {
+            let (client, _relay) = ready.get_or_insert_with(|| {
+                let fixture = bed.fixture();
+                bed.runtime().block_on(connect(fixture, way))
+            });
+            bencher.to_async(bed.runtime()).iter(|| client.simple_query("select 1"));
+        });
+    }
+    group.finish();
+}
+
+/// A connection, and the relay that it is by.
+async fn connect(fixture: &Fixture, way: &str) -> (Client, Option<Relay>) {
+    let server = fixture.server();
+    let network = way.parse::<Network>().ok();
+    let relay = match network {
+        None => None,
+        Some(network) => {
+            let relay = Relay::start(server).await.expect("the relay listens");
+            relay.stretch(network).await;
+            Some(relay)
+        }
+    };
+    let address = relay.as_ref().map_or_else(|| server.address(), Relay::address);
+    let database = &fixture.tenants()[0].login.database;
+    (server.admin_at(database, address).await.expect("the server answers"), relay)
+}
