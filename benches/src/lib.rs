@@ -38,7 +38,7 @@ pub struct Bed {
     size: Size,
     network: Network,
     testbed: OnceCell<Testbed>,
-    /// The relay that counts, and whether databases are reached by it now.
+    /// The relay that counts, while it does.
     relay: RefCell<Option<Arc<Relay>>>,
 }
 
@@ -97,14 +97,14 @@ impl Bed {
         done
     }
 
-    /// The relay that counts just now.
+    /// The relay by which databases are reached just now, if they are.
     pub fn relay(&self) -> Option<Arc<Relay>> {
-        self.relay.borrow().clone()
+        self.relay.borrow().clone().or_else(|| self.testbed().relay().cloned())
     }
 
     /// The host and port by which databases are reached just now.
     pub fn address(&self) -> (String, u16) {
-        self.relay().map_or_else(|| self.testbed().address(), |relay| relay.address())
+        self.relay().map_or_else(|| self.fixture().server().address(), |relay| relay.address())
     }
 
     /// How to connect to the database of `login`.

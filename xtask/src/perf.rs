@@ -30,6 +30,7 @@ struct Plan {
     profile: Option<usize>,
     ceiling: Option<Extents>,
     settings: Settings,
+    /// Of the server without any fix.
     workers: Option<u16>,
 }
 
@@ -50,7 +51,7 @@ impl Plan {
             // pgbench is not sent over the network, and the processors would idle.
             ceiling: (alone(Part::Ceiling) && network == Network::LOOPBACK).then_some(Extents::of(quick)),
             settings: Settings { quick, network, baselines: options.baselines.clone() },
-            workers: options.workers.workers,
+            workers: options.workers,
         }
     }
 
@@ -61,7 +62,7 @@ impl Plan {
         let network = self.settings.network;
         for strategy in [Strategy::BEFORE, Strategy::AFTER] {
             for (action, amount) in self.passes(strategy) {
-                steps.push((stress::step(strategy, action), stress::usual(strategy, amount, network)));
+                steps.push((stress::step(strategy, action), stress::usual(self.way(strategy), amount, network)));
             }
             steps.extend(
                 self.profile.map(|samples| (profile::step(strategy), profile::usual(strategy, samples, network))),
@@ -69,6 +70,10 @@ impl Plan {
         }
         steps.extend(self.ceiling.map(|extents| (CEILING.to_owned(), extents.usual())));
         steps
+    }
+
+    fn way(&self, strategy: Strategy) -> Way {
+        Way { strategy, workers: self.workers.filter(|_| strategy == Strategy::BEFORE) }
     }
 
     /// The stress passes under one strategy.
@@ -118,7 +123,8 @@ async fn measure(session: &mut Session, plan: &Plan, options: &Perf) -> Result<(
 
 /// All that is measured of the built-in server under one strategy.
 async fn under(session: &mut Session, plan: &Plan, built: &Built, testbed: &Testbed, strategy: Strategy) -> Result<()> {
-    let (fixture, way) = (&testbed.fixture, Way { strategy, workers: plan.workers });
+    let fixture = &testbed.fixture;
+    let way = plan.way(strategy);
     for (action, amount) in plan.passes(strategy) {
         stress::pass(session, &built.server, testbed, action, way, amount).await?;
     }

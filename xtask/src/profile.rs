@@ -19,7 +19,7 @@ use crate::stress::{ANY_PORT, refuse_network};
 
 /// `cargo xtask profile`.
 pub async fn run(options: cli::Profile, stop: CancellationToken) -> Result<Ending> {
-    let cli::Profile { subject, sql, samples, workers, postgres, judged } = options;
+    let cli::Profile { subject, sql, samples, postgres, judged } = options;
     let samples = samples as usize;
     match subject.url.clone() {
         Some(url) => {
@@ -41,7 +41,7 @@ pub async fn run(options: cli::Profile, stop: CancellationToken) -> Result<Endin
         None => {
             warn_of_unused_token();
             Template::named(&subject.action)?;
-            let way = Way { strategy: subject.strategy, workers: workers.workers };
+            let way = Way { strategy: subject.strategy, workers: None };
             let plan = [
                 (POSTGRES.to_owned(), Duration::from_secs(6)),
                 (BUILD.to_owned(), Duration::from_secs(5)),

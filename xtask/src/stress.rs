@@ -52,14 +52,15 @@ pub async fn run(options: cli::Stress, stop: CancellationToken) -> Result<Ending
         None => {
             warn_of_unused_token();
             Template::named(&subject.action)?;
-            let way = Way { strategy: subject.strategy, workers: workers.workers };
+            let way = Way { strategy: subject.strategy, workers };
             let name = step(way.strategy, &subject.action);
             let plan = [
                 (POSTGRES.to_owned(), Duration::from_secs(6)),
                 (BUILD.to_owned(), Duration::from_secs(5)),
-                (name, usual(way.strategy, amount, postgres.network)),
+                (name, usual(way, amount, postgres.network)),
             ];
-            let command = format!("stress --strategy {}", way.strategy);
+            let workers = way.workers.map_or_else(String::new, |workers| format!(" --workers {workers}"));
+            let command = format!("stress --strategy {}{workers}", way.strategy);
             let begin = Begin { command: &command, network: postgres.network, quick: false };
             let mut session = Session::begin(begin, &judged, &plan, stop)?;
             let measured = async {
@@ -92,10 +93,13 @@ pub fn step(strategy: Strategy, action: &str) -> String {
 }
 
 /// How long a pass usually takes, for telling it beforehand.
-pub fn usual(strategy: Strategy, amount: Amount, network: Network) -> Duration {
-    let (work, round_trips) =
-        if strategy == Strategy::BEFORE { (Duration::from_millis(20), 28) } else { (Duration::from_micros(500), 1) };
-    let waiting = network.round_trip * round_trips / amount.concurrency as u32;
+pub fn usual(way: Way, amount: Amount, network: Network) -> Duration {
+    let (work, round_trips) = match way.strategy {
+        Strategy::BEFORE => (Duration::from_millis(20), 30),
+        _ => (Duration::from_micros(500), 1),
+    };
+    let at_a_time = way.workers.map_or(amount.concurrency, |workers| amount.concurrency.min(workers.into()));
+    let waiting = network.round_trip * round_trips / at_a_time as u32;
     Duration::from_millis(500) + (work + waiting) * (amount.requests + amount.warmup) as u32
 }
 

@@ -114,6 +114,20 @@ fn perf_exits_with_1_and_names_what_was_missed() {
 }
 
 #[test]
+fn at_a_distance_no_answer_comes_before_it_can() {
+    let output = folder();
+    let stress = ["stress", "--network", "rtt=20ms", "--strategy", "after", "-n", "50", "--parts", "1000"];
+    let Ended { code, shown, said } = run(xtask(&[&stress[..], &["--output", text(output.path())]].concat()));
+    assert_eq!(code, Some(0), "{shown}\n{said}");
+    let (_, evidence) = evidence(&output);
+    let pass = &evidence["passes"][0];
+    assert_eq!(pass["succeeded"], 50);
+    assert!(pass["latency"]["min_ms"].as_f64().unwrap() >= 20.0, "{pass}");
+    assert_eq!(evidence["run"]["network"]["name"], "rtt=20ms");
+    assert!(shown.lines().next().unwrap().ends_with("network rtt=20ms"), "{shown}");
+}
+
+#[test]
 fn what_cannot_be_understood_is_refused_before_anything_is_started() {
     let output = folder();
     let with_config = |given: &str| {
@@ -130,6 +144,18 @@ fn what_cannot_be_understood_is_refused_before_anything_is_started() {
     refused(xtask(&["perf", "--only", "lunch"]), &["lunch", "ceiling"]);
     refused(xtask(&["stress", "-n", "0"]), &["0"]);
     refused(xtask(&["report", "/nowhere"]), &["/nowhere"]);
+    let accepted = "rtt=80ms,jitter=5ms,bandwidth=100mbit";
+    for (network, reason) in [
+        ("moon", "neither a profile nor key=value"),
+        ("rtt=-5ms", "not an amount with its unit"),
+        ("lag=5ms", "\"lag\" is not known"),
+        ("rtt=5ms,jitter=6ms", "more jitter than distance"),
+    ] {
+        refused(xtask(&["perf", "--network", network]), &[reason, accepted]);
+    }
+    refused(xtask(&["report", "--predict", "rtt=5ms,jitter=1ms"]), &["distance alone", "rtt=120ms"]);
+    let url = ["stress", "--url", "http://127.0.0.1:9", "--body", "{}", "--network", "remote"];
+    refused(xtask(&url), &["--network", "--url"]);
     assert_eq!(fs::read_dir(&output).unwrap().count(), 1, "nothing but the configuration is there");
 }
 

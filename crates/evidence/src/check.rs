@@ -22,18 +22,30 @@ pub struct Check {
     pub met: bool,
 }
 
+/// What the name of a check of round trips ends in.
+const ROUND_TRIPS: &str = " round trips";
+
+impl Check {
+    /// Whether it is a count of round trips.
+    pub fn is_of_round_trips(&self) -> bool {
+        self.what.ends_with(ROUND_TRIPS)
+    }
+}
+
 /// The checks that were not met.
 pub fn missed(checks: &[Check]) -> impl Iterator<Item = &Check> {
     checks.iter().filter(|check| !check.met)
 }
 
-/// Judges everything that was measured and that `config` asks something of; what it asks of a network is judged beside
-/// the rest, when the run was on that network. A budget is judged when both its sides were measured: a run of a part of
+/// Judges everything that was measured and that `config` asks something of. Its budgets are for runs without a distance; what
+/// it asks of a network is judged when the run was on that network. A budget is judged when both its sides were measured: a run of a part of
 /// the benches is judged by that part.
 pub fn judge(config: &Config, evidence: &Evidence) -> Vec<Check> {
     let network = config.networks.get(&evidence.run.network.name);
     let targets = std::iter::once(&config.targets).chain(network.map(|network| &network.targets));
-    let budgets = config.budgets.iter().chain(network.into_iter().flat_map(|network| &network.budgets));
+    // At a distance processors fall asleep between two answers, and how long work takes is another matter.
+    let near = (!evidence.run.network.has_distance()).then_some(&config.budgets);
+    let budgets = near.into_iter().chain(network.map(|network| &network.budgets)).flatten();
     let times = network.into_iter().flat_map(|network| &network.times_ms);
 
     let mut checks = Vec::new();
@@ -101,7 +113,7 @@ fn judge_time(bench: &Bench, range_ms: Range) -> Check {
 
 fn judge_round_trips(bench: &Bench, at_most: u64) -> Check {
     Check {
-        what: format!("{} round trips", bench.id),
+        what: format!("{}{ROUND_TRIPS}", bench.id),
         measured: bench.round_trips.map_or_else(|| "not counted".into(), |counted| counted.to_string()),
         required: format!("≤ {at_most}"),
         met: bench.round_trips.is_some_and(|counted| counted <= at_most),
@@ -185,6 +197,22 @@ mod tests {
         let checks = on_loopback("[targets.after]\np95_ms = 0.5", vec![], vec![pass("after", 12.34, &[(200, 1)])]);
         let missed: Vec<_> = missed(&checks).map(shown).collect();
         assert_eq!(missed, [("stress/after P95", "12.3 ms", "< 0.5 ms", false)]);
+    }
+
+    #[test]
+    fn budgets_of_work_are_for_runs_without_a_distance() {
+        let config = "[[budgets]]\nid = 'a/fast'\nagainst = 'a/slow'\nat_most = 0.5\n\
+                      [[networks.remote.budgets]]\nid = 'a/fast'\nagainst = 'a/slow'\nat_most = 0.9";
+        let required = |network: Network| {
+            let benches = vec![bench("a/fast", 7.0, None), bench("a/slow", 10.0, None)];
+            let run = Run { network, ..Run::default() };
+            let evidence = Evidence { benches, ..Evidence::begun(run, Machine::default()) };
+            let checks = judge(&Config::parse(config).unwrap(), &evidence);
+            checks.into_iter().map(|check| check.required).collect::<Vec<_>>()
+        };
+        assert_eq!(required(Network::default()), ["≤ 0.5 ×"]);
+        let far = |name: &str| Network { name: name.into(), round_trip_ms: 50.0, ..Network::default() };
+        assert_eq!((required(far("remote")), required(far("rtt=50ms"))), (vec!["≤ 0.9 ×".to_owned()], vec![]));
     }
 
     #[test]

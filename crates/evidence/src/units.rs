@@ -55,14 +55,6 @@ pub fn range([lowest, highest]: Range, unit: &str) -> String {
     }
 }
 
-/// A bandwidth: `100 Mbit/s`, `1.5 Mbit/s`, `64 kbit/s`.
-pub fn bandwidth(bits_per_second: u64) -> String {
-    match bits_per_second as f64 {
-        slow if slow < 1e6 => format!("{} kbit/s", slow / 1e3),
-        fast => format!("{} Mbit/s", fast / 1e6),
-    }
-}
-
 fn three_digits(number: f64) -> String {
     match number {
         small if small < 9.995 => format!("{small:.2}"),
@@ -92,6 +84,5 @@ mod tests {
     #[test]
     fn a_range_from_zero_is_a_bound() {
         assert_eq!([[280.0, 980.0], [0.0, 1.0]].map(|ms| range(ms, "ms")), ["280–980 ms", "≤ 1 ms"]);
-        assert_eq!([64_000, 1_500_000].map(bandwidth), ["64 kbit/s", "1.5 Mbit/s"]);
     }
 }

@@ -18,8 +18,13 @@ pub struct Network {
 /// The environment variable that says at what network benches are measured.
 pub const NETWORK: &str = "TARE_NETWORK";
 
-/// The profiles that have a name, and their round trips in milliseconds.
-const PROFILES: [(&str, u64); 4] = [("loopback", 0), ("zone", 1), ("region", 10), ("remote", 50)];
+/// The profiles that have a name. Without jitter those who wait for the same distance fall in step, and are served in bursts.
+const PROFILES: [(&str, Network); 4] = [
+    ("loopback", Network::LOOPBACK),
+    ("zone", Network::jittered(Duration::from_millis(1))),
+    ("region", Network::jittered(Duration::from_millis(10))),
+    ("remote", Network::jittered(Duration::from_millis(50))),
+];
 const TIME_UNITS: [(&str, f64); 3] = [("us", 1e3), ("ms", 1e6), ("s", 1e9)];
 const RATE_UNITS: [(&str, f64); 3] = [("kbit", 1e3), ("mbit", 1e6), ("gbit", 1e9)];
 /// Longer than this nobody waits.
@@ -35,12 +40,17 @@ impl Network {
     pub const fn at(round_trip: Duration) -> Self {
         Self { round_trip, jitter: Duration::ZERO, bandwidth: None }
     }
+
+    /// A distance with the jitter that profiles have: a tenth of it.
+    const fn jittered(round_trip: Duration) -> Self {
+        Self { round_trip, jitter: Duration::from_nanos(round_trip.as_nanos() as u64 / 10), bandwidth: None }
+    }
 }
 
 /// Why a network is not one.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{reason}; a network is loopback, zone (1 ms), region (10 ms), remote (50 ms), or some of \
+    "{reason}; a network is loopback, zone (1 ms), region (10 ms) or remote (50 ms), each with a tenth of jitter, or some of \
      rtt=80ms,jitter=5ms,bandwidth=100mbit (us, ms, s; kbit, mbit, gbit)"
 )]
 pub struct NetworkError {
@@ -51,8 +61,8 @@ impl FromStr for Network {
     type Err = NetworkError;
 
     fn from_str(given: &str) -> Result<Self, NetworkError> {
-        if let Some((_, milliseconds)) = PROFILES.iter().find(|(name, _)| *name == given) {
-            return Ok(Self::at(Duration::from_millis(*milliseconds)));
+        if let Some((_, profile)) = PROFILES.iter().find(|(name, _)| *name == given) {
+            return Ok(*profile);
         }
         let refused = |reason: String| Err(NetworkError { reason });
         let (mut round_trip, mut jitter, mut bandwidth) = (None, None, None);
@@ -103,8 +113,7 @@ fn quantity(given: &str, units: &[(&str, f64)]) -> Option<u64> {
 impl fmt::Display for Network {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { round_trip, jitter, bandwidth } = *self;
-        let named = PROFILES.iter().find(|(_, milliseconds)| *self == Self::at(Duration::from_millis(*milliseconds)));
-        if let Some((name, _)) = named {
+        if let Some((name, _)) = PROFILES.iter().find(|(_, profile)| profile == self) {
             return f.write_str(name);
         }
         let milliseconds = |time: Duration| time.as_secs_f64() * 1e3;
@@ -126,7 +135,7 @@ mod tests {
     #[test]
     fn a_network_is_a_profile_or_its_parts() {
         let network = |given: &str| given.parse::<Network>().unwrap();
-        assert_eq!(network("remote"), Network::at(Duration::from_millis(50)));
+        assert_eq!(network("remote"), network("rtt=50ms,jitter=5ms"));
         assert_eq!(network("loopback"), Network::LOOPBACK);
         let parts = network("rtt=80ms,jitter=0.5ms,bandwidth=100mbit");
         assert_eq!((parts.round_trip, parts.jitter), (Duration::from_millis(80), Duration::from_micros(500)));
@@ -139,7 +148,7 @@ mod tests {
         for given in ["remote", "zone", "rtt=80ms", "rtt=1.5ms,jitter=0.5ms,bandwidth=0.25mbit"] {
             assert_eq!(given.parse::<Network>().unwrap().to_string(), given);
         }
-        assert_eq!("rtt=10ms".parse::<Network>().unwrap().to_string(), "region");
+        assert_eq!("rtt=10ms,jitter=1ms".parse::<Network>().unwrap().to_string(), "region");
     }
 
     #[test]

@@ -1,12 +1,14 @@
 //! What is measured against: a fixture, and how far away it is.
 
+use std::sync::Arc;
+
 use crate::{Error, Fixture, HANDOVER, Network, Provider, Relay, Server, Size};
 
 /// A fixture in its server, and the network to it.
 pub struct Testbed {
     /// The databases and their rows.
     pub fixture: Fixture,
-    relay: Option<Relay>,
+    relay: Option<Arc<Relay>>,
 }
 
 impl Testbed {
@@ -31,14 +33,19 @@ impl Testbed {
             network => {
                 let relay = Relay::start(self.fixture.server()).await?;
                 relay.stretch(network).await;
-                Some(relay)
+                Some(Arc::new(relay))
             }
         };
         self.fixture.route_through(self.address()).await
     }
 
+    /// What stands for the network, where there is one.
+    pub fn relay(&self) -> Option<&Arc<Relay>> {
+        self.relay.as_ref()
+    }
+
     /// The host and port by which the databases are reached over the network.
     pub fn address(&self) -> (String, u16) {
-        self.relay.as_ref().map_or_else(|| self.fixture.server().address(), Relay::address)
+        self.relay.as_ref().map_or_else(|| self.fixture.server().address(), |relay| relay.address())
     }
 }

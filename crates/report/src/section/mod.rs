@@ -3,7 +3,7 @@
 mod comparison;
 mod round_trips;
 
-use tare_evidence::units::{bandwidth, percent, rate, time, whole};
+use tare_evidence::units::{percent, rate, time, whole};
 use tare_evidence::{Ceiling, Evidence, Latency, LatencyReading, Network, Pass, SuccessReading, missed};
 
 /// A title, sentences, and perhaps a table.
@@ -101,15 +101,13 @@ pub(crate) fn setting(evidence: &Evidence) -> String {
     )
 }
 
-/// ` · network remote (50 ms, jitter 5 ms, 100 Mbit/s)`; nothing on loopback.
-fn network(network: &Network) -> String {
-    if network.name == Network::LOOPBACK {
-        return String::new();
+/// ` · network remote (50 ms, jitter 5 ms)`, or as it was given; nothing on loopback.
+fn network(Network { name, round_trip_ms, jitter_ms, .. }: &Network) -> String {
+    match &**name {
+        Network::LOOPBACK => String::new(),
+        given if given.contains('=') => format!(" · network {given}"),
+        profile => format!(" · network {profile} ({round_trip_ms} ms, jitter {jitter_ms} ms)"),
     }
-    let jitter = (network.jitter_ms > 0.0).then(|| format!(", jitter {} ms", network.jitter_ms));
-    let bandwidth = network.bandwidth_bps.map(|bits_per_second| format!(", {}", bandwidth(bits_per_second)));
-    let (jitter, bandwidth) = (jitter.unwrap_or_default(), bandwidth.unwrap_or_default());
-    format!(" · network {} ({} ms{jitter}{bandwidth})", network.name, network.round_trip_ms)
 }
 
 fn stress(evidence: &Evidence) -> Option<Section> {
@@ -161,7 +159,13 @@ fn label(pass: &Pass, evidence: &Evidence) -> String {
 }
 
 fn components(evidence: &Evidence) -> Option<Section> {
-    let passes: Vec<_> = evidence.passes.iter().filter(|pass| !pass.components.is_empty()).collect();
+    // Of each strategy the pass that is compared; the others would make the table wider than a screen.
+    let is_compared = |pass: &&Pass| match &pass.strategy {
+        Some(strategy) => evidence.pass(strategy) == Some(*pass),
+        None => true,
+    };
+    let passes: Vec<_> =
+        evidence.passes.iter().filter(is_compared).filter(|pass| !pass.components.is_empty()).collect();
     let mut header = vec!["component".to_owned()];
     header.extend(
         passes
@@ -228,7 +232,10 @@ fn ceilings(evidence: &Evidence) -> Option<Section> {
 }
 
 fn checks(evidence: &Evidence) -> Option<Section> {
-    let rows = evidence.checks.iter().map(|check| {
+    // Met to the last one they are only long; the table of round trips shows each.
+    let (as_counted, told): (Vec<_>, Vec<_>) =
+        evidence.checks.iter().partition(|check| check.met && check.is_of_round_trips());
+    let rows = told.into_iter().map(|check| {
         let verdict = if check.met { "met" } else { "MISSED" };
         vec![check.what.clone(), check.required.clone(), check.measured.clone(), verdict.into()]
     });
@@ -236,11 +243,14 @@ fn checks(evidence: &Evidence) -> Option<Section> {
     let header = ["target or budget", "required", "measured", ""];
     Some(Section {
         title: "Targets and budgets".into(),
+        paragraphs: match as_counted.len() {
+            0 => Vec::new(),
+            all => vec![format!("Besides, {all} budgets of round trips are met.")],
+        },
         table: table(&header, rows),
         essential: true,
-        ..Section::default()
     })
-    .filter(|section| section.table.is_some())
+    .filter(|section| section.table.is_some() || !section.paragraphs.is_empty())
 }
 
 fn benches(evidence: &Evidence) -> Option<Section> {
@@ -284,9 +294,9 @@ mod tests {
 
     #[test]
     fn a_network_is_told_of_where_there_is_one() {
-        let remote = Network { name: "remote".into(), round_trip_ms: 50.0, ..Network::default() };
-        let slow = Network { jitter_ms: 5.0, bandwidth_bps: Some(100_000_000), ..remote.clone() };
-        let told = [Network::default(), remote, slow].map(|one| network(&one));
-        assert_eq!(told, ["", " · network remote (50 ms)", " · network remote (50 ms, jitter 5 ms, 100 Mbit/s)"]);
+        let remote = Network { name: "remote".into(), round_trip_ms: 50.0, jitter_ms: 5.0, bandwidth_bps: None };
+        let own = Network { name: "rtt=80ms".into(), round_trip_ms: 80.0, ..Network::default() };
+        let told = [Network::default(), remote, own].map(|one| network(&one));
+        assert_eq!(told, ["", " · network remote (50 ms, jitter 5 ms)", " · network rtt=80ms"]);
     }
 }

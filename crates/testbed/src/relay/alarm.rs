@@ -10,6 +10,8 @@ use rustix::time::{
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+/// How long before the moment to wake up a first time: a processor that has fallen asleep takes a while, and is then awake.
+const EARLY: Duration = Duration::from_micros(200);
 const NOTHING: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
 
 pub(super) struct Alarm(AsyncFd<OwnedFd>);
@@ -26,8 +28,16 @@ impl Alarm {
 
     /// Returns at `due`, or at once when it has passed.
     pub(super) async fn at(&self, due: Instant) -> io::Result<()> {
-        let ahead = due.saturating_duration_since(Instant::now());
-        let Some(ahead) = Some(ahead).filter(|ahead| *ahead > Duration::ZERO) else { return Ok(()) };
+        for early in [EARLY, Duration::ZERO] {
+            let ahead = due.saturating_duration_since(Instant::now()).saturating_sub(early);
+            if !ahead.is_zero() {
+                self.ring(ahead).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn ring(&self, ahead: Duration) -> io::Result<()> {
         let it_value = Timespec { tv_sec: ahead.as_secs() as i64, tv_nsec: ahead.subsec_nanos().into() };
         // Setting it forgets an earlier one that nobody waited for to its end.
         let once = Itimerspec { it_interval: NOTHING, it_value };
