@@ -88,7 +88,7 @@ fn in_range(measured: Option<f64>, published: Option<Range>, fit: Option<Fit>) -
         (Some(Fit::Below), ..) => "below".into(),
         (Some(Fit::Within), ..) => "yes".into(),
         (Some(Fit::Above), ..) => "above".into(),
-        (None, Some(measured), Some([one, _])) if one != 0.0 => format!("{:.2} ×", measured / one),
+        (None, Some(measured), Some([one, _])) if one != 0.0 && measured > 0.0 => format!("{:.2} ×", measured / one),
         _ => String::new(),
     }
 }
