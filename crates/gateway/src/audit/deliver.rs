@@ -21,8 +21,10 @@ use crate::tenant::Tenants;
 
 /// Events in one statement at most.
 const BATCH: usize = 1024;
-/// How long the first event waits for others. A commit for each row would cost the database more than the requests do.
-const LINGER: Duration = Duration::from_millis(10);
+/// How long the first event waits for others: in memory, where it can be lost meanwhile, and in a store. A commit for each row
+/// would cost the database more than the requests do.
+pub(super) const LINGER_IN_MEMORY: Duration = Duration::from_millis(10);
+pub(super) const LINGER_IN_STORE: Duration = Duration::from_millis(50);
 /// Batches written at a time at most: connections are for requests first.
 const WRITERS: usize = 4;
 /// Attempts to write a batch that is only in memory before it is given up, and logged.
@@ -44,6 +46,7 @@ pub(super) struct Delivery {
     pub(super) tenants: Arc<Tenants>,
     pub(super) connections: Arc<Connections>,
     pub(super) patience: Patience,
+    pub(super) linger: Duration,
 }
 
 /// One tenant's events.
@@ -55,7 +58,7 @@ struct Lane {
 
 /// Delivers until the queue is closed and empty.
 pub(super) async fn deliver(delivery: Delivery) {
-    let Delivery { mut receiver, hurry, tenants, connections, patience } = delivery;
+    let Delivery { mut receiver, hurry, tenants, connections, patience, linger } = delivery;
     let writer = Arc::new(Writer { tenants, connections, patience, slots: Semaphore::new(WRITERS) });
     let mut lanes: HashMap<Uuid, Lane> = HashMap::new();
     let (mut writing, mut taken, mut open) = (JoinSet::new(), Vec::new(), true);
@@ -66,7 +69,7 @@ pub(super) async fn deliver(delivery: Delivery) {
                 if open && some < BATCH {
                     // Asleep, and not in `recv_many`: there each event would wake this task.
                     tokio::select! {
-                        () = sleep(LINGER) => {}
+                        () = sleep(linger) => {}
                         () = hurry.notified() => {}
                     }
                     while let Ok(queued) = receiver.try_recv() {

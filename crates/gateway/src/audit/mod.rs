@@ -29,7 +29,7 @@ use crate::auth::Caller;
 use crate::connection::{Connection, Connections, Database};
 use crate::tenant::{Tenant, Tenants};
 use crate::{Busy, Error};
-use deliver::{Delivery, Patience, deliver};
+use deliver::{Delivery, LINGER_IN_MEMORY, LINGER_IN_STORE, Patience, deliver};
 use store::{Group, Store};
 
 pub use deliver::RETRIES;
@@ -189,8 +189,8 @@ impl Audit {
         let Some(settings) = settings else { return Ok(Self(Way::Awaited)) };
         let places = Arc::new(Semaphore::new(settings.capacity.max(1)));
         let (sender, receiver) = unbounded_channel();
-        let (store, patience) = match &settings.queue {
-            Queue::Memory => (None, Patience::Retries(RETRIES)),
+        let (store, patience, linger) = match &settings.queue {
+            Queue::Memory => (None, Patience::Retries(RETRIES), LINGER_IN_MEMORY),
             Queue::Durable(folder) => {
                 let (store, left) = Store::open(folder, sender.clone())?;
                 for (event, group) in left {
@@ -198,12 +198,12 @@ impl Audit {
                     // The receiver is in this function.
                     let _ = sender.send(Queued { event, _place: place, group: Some(group) });
                 }
-                (Some(store), Patience::Endless)
+                (Some(store), Patience::Endless, LINGER_IN_STORE)
             }
         };
         let hurry = Arc::new(Notify::new());
         let delivery =
-            tokio::spawn(deliver(Delivery { receiver, hurry: hurry.clone(), tenants, connections, patience }));
+            tokio::spawn(deliver(Delivery { receiver, hurry: hurry.clone(), tenants, connections, patience, linger }));
         Ok(Self(Way::Queued(Queueing {
             settings,
             places,
