@@ -127,7 +127,9 @@ impl<'a> Group<'a> {
                 check(state, WARMUP + done);
                 counted
             });
-            self.keep(way, &counted);
+            if let Some(counted) = counted {
+                self.keep(way, &counted);
+            }
         }
     }
 

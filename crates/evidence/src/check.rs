@@ -54,7 +54,9 @@ pub fn judge(config: &Config, evidence: &Evidence) -> Vec<Check> {
     }
     checks.extend(budgets.filter_map(|budget| judge_budget(budget, evidence)));
     checks.extend(times.filter_map(|(id, range)| Some(judge_time(evidence.bench(id)?, *range))));
-    let round_trips = config.round_trips.iter();
+    // Where nothing could be counted, nothing is judged; where one bench was, another that was not is missing.
+    let counts = |id: &String| evidence.bench(id).is_some_and(|bench| bench.round_trips.is_some());
+    let round_trips = config.round_trips.iter().filter(|_| config.round_trips.keys().any(counts));
     checks.extend(round_trips.filter_map(|(id, at_most)| Some(judge_round_trips(evidence.bench(id)?, *at_most))));
     checks.extend(evidence.ceilings.iter().filter_map(|measured| judge_ceiling(&config.ceilings, measured)));
     checks
@@ -249,6 +251,10 @@ mod tests {
                 ("a/same round trips", "6", "≤ 6", true),
                 ("a/uncounted round trips", "not counted", "≤ 6", false),
             ]
+        );
+        assert!(
+            on_loopback(config, vec![bench("a/uncounted", 1.0, None)], vec![]).is_empty(),
+            "nothing could be counted"
         );
     }
 
