@@ -134,7 +134,7 @@ impl ValueEnum for Part {
 
 #[derive(Debug, Args)]
 pub struct Perf {
-    /// Fewer samples and shorter rounds: some three minutes once built.
+    /// Fewer samples and shorter rounds: some four minutes once built.
     #[arg(long)]
     pub quick: bool,
 
