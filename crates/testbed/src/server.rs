@@ -130,12 +130,15 @@ impl Server {
     }
 
     /// The same by way of `address`, a host and port that stand for the server: a relay's.
-    pub async fn admin_at(&self, database: &str, (host, port): (String, u16)) -> Result<Client, Error> {
-        let mut config = Config::new();
-        let admin = &self.started.admin;
+    pub async fn admin_at(&self, database: &str, address: (String, u16)) -> Result<Client, Error> {
+        connect(&self.admin_config(database, address), &self.tls).await
+    }
+
+    fn admin_config(&self, database: &str, (host, port): (String, u16)) -> Config {
+        let (admin, mut config) = (&self.started.admin, Config::new());
         config.host(host).port(port).dbname(database).user(admin.get_user().unwrap_or_default());
         config.password(admin.get_password().unwrap_or_default()).ssl_mode(admin.get_ssl_mode());
-        connect(&config, &self.tls).await
+        config
     }
 
     /// A connection to the database of `login`, as that login.
@@ -153,11 +156,8 @@ impl Server {
         let failed = || Error::io(format!("looking up {}", at.0));
         let nowhere = || std::io::Error::other("it has no address");
         let address = lookup_host(at).await.and_then(|mut found| found.next().ok_or_else(nowhere)).map_err(failed())?;
-        let admin = &self.started.admin;
-        let mut config = Config::new();
-        config.host(name).hostaddr(address.ip()).port(address.port()).ssl_mode(SslMode::Require);
-        config.dbname(self.maintenance_database()).user(admin.get_user().unwrap_or_default());
-        config.password(admin.get_password().unwrap_or_default());
+        let mut config = self.admin_config(self.maintenance_database(), (name.to_owned(), address.port()));
+        config.hostaddr(address.ip()).ssl_mode(SslMode::Require);
         connect(&config, &self.tls).await.map(drop)
     }
 
