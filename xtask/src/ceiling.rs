@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use tare_evidence::{Ceiling, median};
-use tare_stress::{Extent, Load, TIMEOUT};
+use tare_stress::Extent;
 use tare_testbed::{Fixture, Template};
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::load::Sending;
 use crate::progress::Progress;
 use crate::service::Service;
+use crate::stress::Amount;
 use crate::wrk::Wrk;
 
 /// The name of the step.
@@ -118,19 +119,12 @@ impl<'a> Client<'a> {
 }
 
 async fn requests_per_second(sending: Sending, seconds: u64, stop: &CancellationToken) -> Result<f64> {
-    let Sending { name, target, requests, promises } = sending;
-    let load = Load {
-        name,
-        strategy: None,
-        target,
-        requests,
-        promises,
-        concurrency: CONNECTIONS,
+    let amount = Amount {
         warmup: 200,
-        extent: Extent::Time(Duration::from_secs(seconds)),
-        timeout: TIMEOUT,
+        extent: Extent { requests: u64::MAX, time: Duration::from_secs(seconds) },
+        ..Amount::published(CONNECTIONS)
     };
-    let pass = tare_stress::run(load, stop, |_| ()).await?;
+    let pass = tare_stress::run(amount.load(sending, None), stop, |_| ()).await?.pass;
     if let Some(failure) = pass.failures.first() {
         bail!(
             "{} of {} requests failed, the first: {}",

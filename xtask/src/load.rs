@@ -1,7 +1,10 @@
 //! What is sent: the fixture's actions to the built-in server, or the user's body to the user's URL.
 
+use std::path::Path;
+use std::sync::Arc;
+
 use anyhow::{Context, Result, bail};
-use tare_stress::{Request, Target};
+use tare_stress::{Mix, Protocol, Request, Spec, Target};
 use tare_testbed::{Fixture, Template, TenantFixture};
 
 use crate::cli::Subject;
@@ -13,12 +16,12 @@ const TOKEN: &str = "TEST_JWT";
 /// Different requests, sent in turn.
 pub const VARIETY: usize = 1_000;
 
-/// Requests to one target, and what the body of a success holds.
+/// What is sent to one target.
+#[derive(Clone)]
 pub struct Sending {
     pub name: String,
     pub target: Target,
-    pub requests: Vec<Request>,
-    pub promises: Vec<String>,
+    pub mix: Arc<Mix>,
 }
 
 impl Sending {
@@ -37,29 +40,48 @@ impl Sending {
         Ok(Self {
             name: action.to_owned(),
             target: Target::resolve(&service.url(), false, None).await?,
-            requests: requests?,
-            promises: template.promises,
+            mix: Arc::new(Mix::prepared(action, requests?, template.promises)),
         })
     }
 
-    /// The user's own body to the user's own URL.
-    pub async fn own(subject: &Subject, url: &str) -> Result<Self> {
+    /// The user's own request to the user's own URL, or those of the file `mix`, with chance that begins at `seed`, or anywhere: what is new in
+    /// each request should be so in each run.
+    pub async fn own(subject: &Subject, url: &str, mix: Option<&Path>, seed: Option<u64>) -> Result<Self> {
         let target = Target::resolve(url, subject.allow_remote, subject.root_certificate.as_deref()).await?;
-        let body = text_or_file(subject.body.as_deref().unwrap_or_default(), "--body")?;
-        if let Err(error) = serde_json::from_str::<serde_json::Value>(&body) {
-            bail!("--body is not JSON: {error}");
-        }
-        if let Some(pointer) = subject.promises.iter().find(|pointer| !pointer.starts_with('/')) {
-            bail!("--expect {pointer} is not a JSON pointer; one looks like /result/id");
-        }
+        let target = if subject.http2 { target.over(Protocol::Http2) } else { target };
         let token = std::env::var(TOKEN).ok().filter(|token| !token.is_empty());
-        if token.is_none() {
+        let seed = seed.unwrap_or_else(|| fastrand::u64(..));
+        let mix = match mix {
+            Some(file) => Mix::read(file, token.as_deref(), seed)?,
+            None => Mix::new(vec![spec(subject)?], Path::new("."), token.as_deref(), seed)?,
+        };
+        if token.is_none() && !mix.carries_credentials() {
             eprintln!("{TOKEN} is not set: requests carry no token");
         }
-        let request = Request::new(token.as_deref(), body).with_context(|| format!("{TOKEN} cannot be sent"))?;
-        let (name, promises) = ("url".to_owned(), subject.promises.clone());
-        Ok(Self { name, target, requests: vec![request], promises })
+        Ok(Self { name: "url".to_owned(), target, mix: Arc::new(mix) })
     }
+}
+
+/// The request that the flags describe.
+fn spec(subject: &Subject) -> Result<Spec> {
+    let body = text_or_file(subject.body.as_deref().unwrap_or_default(), "--body")?;
+    let is_typed = subject.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-type"));
+    let is_template = body.contains("{{") || body.contains("{%");
+    if !(body.is_empty() || is_typed || is_template)
+        && let Err(error) = serde_json::from_str::<serde_json::Value>(&body)
+    {
+        bail!("--body is not JSON: {error}; --header 'Content-Type: text/plain' says so of another body");
+    }
+    if let Some(pointer) = subject.promises.iter().find(|pointer| !pointer.starts_with('/')) {
+        bail!("--expect {pointer} is not a JSON pointer; one looks like /result/id");
+    }
+    Ok(Spec {
+        method: subject.method.clone(),
+        headers: subject.headers.iter().cloned().collect(),
+        body,
+        expect: subject.promises.clone(),
+        ..Spec::default()
+    })
 }
 
 /// Says so when a token was given for nothing.

@@ -1,15 +1,18 @@
-//! The commands: `cargo xtask perf`, `bench`, `stress`, `profile`, `report`, `serve`, `db`.
+//! The commands: `cargo xtask perf`, `bench`, `stress`, `calibrate`, `profile`, `report`, `serve`, `db`.
 //!
 //! Orchestration only. What is measured is in the other crates; here it is put in order, shown while it runs, and judged.
 
 mod bench;
 mod build;
+mod calibrate;
 mod ceiling;
 mod cli;
 mod criterion;
 mod db;
+mod limit;
 mod load;
 mod machine;
+mod merge;
 mod perf;
 mod profile;
 mod progress;
@@ -18,6 +21,7 @@ mod serve;
 mod service;
 mod session;
 mod stress;
+mod watch;
 mod workspace;
 mod wrk;
 
@@ -61,7 +65,8 @@ async fn run(command: Command, stop: CancellationToken) -> Result<Ending> {
     match command {
         Command::Perf(options) => perf::run(options, stop).await,
         Command::Bench(options) => bench::run(options, stop).await,
-        Command::Stress(options) => stress::run(options, stop).await,
+        Command::Stress(options) => stress::run(*options, stop).await,
+        Command::Calibrate(options) => calibrate::run(options, stop).await,
         Command::Profile(options) => profile::run(options, stop).await,
         Command::Report(options) => report::run(&options),
         Command::Serve(options) => serve::run(options, stop).await,

@@ -43,7 +43,7 @@ impl Plan {
         let alone = |part: Part| wanted(part, part);
         let benches = bench::ALL.into_iter().filter(|bench| wanted(Part::Bench(*bench), Part::Benches));
         let (quick, network) = (options.quick, options.postgres.network);
-        let amount = Amount { requests: 500, concurrency: CONCURRENCY, warmup: 50, timeout: tare_stress::TIMEOUT };
+        let amount = Amount::published(CONCURRENCY);
         Self {
             benches: benches.collect(),
             stress: alone(Part::Stress).then_some(amount),
@@ -62,7 +62,7 @@ impl Plan {
         let network = self.settings.network;
         for strategy in [Strategy::BEFORE, Strategy::AFTER] {
             for (action, amount) in self.passes(strategy) {
-                steps.push((stress::step(strategy, action), stress::usual(self.way(strategy), amount, network)));
+                steps.push((stress::step(strategy, action), stress::usual(self.way(strategy), &amount, network)));
             }
             steps.extend(
                 self.profile.map(|samples| (profile::step(strategy), profile::usual(strategy, samples, network))),
@@ -78,7 +78,7 @@ impl Plan {
 
     /// The stress passes under one strategy.
     fn passes(&self, strategy: Strategy) -> Vec<(&'static str, Amount)> {
-        let Some(amount) = self.stress else { return Vec::new() };
+        let Some(amount) = &self.stress else { return Vec::new() };
         // Until every tenant's pool has its connections, a pass measures opening them.
         let warmup = if strategy == Strategy::BEFORE { amount.warmup } else { POOLS_WARM };
         let others = match strategy {
@@ -86,7 +86,7 @@ impl Plan {
             _ => &[],
         };
         let actions = std::iter::once(PUBLISHED_ACTION).chain(others.iter().copied());
-        actions.map(|action| (action, Amount { warmup, ..amount })).collect()
+        actions.map(|action| (action, Amount { warmup, ..amount.clone() })).collect()
     }
 }
 
@@ -126,7 +126,7 @@ async fn under(session: &mut Session, plan: &Plan, built: &Built, testbed: &Test
     let fixture = &testbed.fixture;
     let way = plan.way(strategy);
     for (action, amount) in plan.passes(strategy) {
-        stress::pass(session, &built.server, testbed, action, way, amount).await?;
+        stress::pass(session, &built.server, testbed, action, way, &amount).await?;
     }
     let extents = plan.ceiling.filter(|_| strategy == Strategy::AFTER);
     if plan.profile.is_none() && extents.is_none() {

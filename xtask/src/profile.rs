@@ -24,7 +24,7 @@ pub async fn run(options: cli::Profile, stop: CancellationToken) -> Result<Endin
     match subject.url.clone() {
         Some(url) => {
             refuse_network(postgres.network)?;
-            let sending = Sending::own(&subject, &url).await?;
+            let sending = Sending::own(&subject, &url, None, None).await?;
             let query = match sql {
                 None => None,
                 Some(sql) => Some(Query {
@@ -114,16 +114,9 @@ async fn measure(
     query: Option<Query>,
     samples: usize,
 ) -> Result<()> {
-    let Sending { name, target, requests, promises } = sending;
-    let subject = Subject {
-        name,
-        strategy: strategy.map(|strategy| strategy.to_string()),
-        target,
-        requests,
-        promises,
-        query,
-        samples,
-    };
+    let Sending { name, target, mix } = sending;
+    let subject =
+        Subject { name, strategy: strategy.map(|strategy| strategy.to_string()), target, mix, query, samples };
     let (progress, stop) = (session.progress.clone(), session.stop.clone());
     let profile = session
         .step(step, async {

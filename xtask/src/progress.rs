@@ -6,6 +6,9 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+/// How often what a step is at is said where there is no terminal.
+const NOW_AND_THEN: Duration = Duration::from_secs(5);
+
 /// A step that is planned, and how long it is expected to take.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Planned {
@@ -26,12 +29,14 @@ struct State {
     ahead: Vec<Planned>,
     expected: Duration,
     since: Instant,
+    /// When a line was last said where there is no terminal.
+    said: Instant,
 }
 
 impl Progress {
     /// Nothing is shown yet.
     pub fn new(plan: Vec<Planned>) -> Self {
-        let state = State { ahead: plan, expected: Duration::ZERO, since: Instant::now() };
+        let state = State { ahead: plan, expected: Duration::ZERO, since: Instant::now(), said: Instant::now() };
         let state = Arc::new(Mutex::new(state));
         let bar = std::io::stderr().is_terminal().then(|| live_line(state.clone()));
         Self { bar, state }
@@ -46,6 +51,7 @@ impl Progress {
         let (expected, left) = {
             let mut state = self.state();
             state.since = Instant::now();
+            state.said = state.since;
             state.expected = Duration::ZERO;
             if let Some(index) = state.ahead.iter().position(|planned| planned.name == name) {
                 state.expected = state.ahead[index].expected;
@@ -62,11 +68,23 @@ impl Progress {
         }
     }
 
-    /// What the running step is at; only shown live.
+    /// What the running step is at: shown live, and now and then as a line where there is no terminal.
     pub fn at(&self, message: impl Into<String>) {
-        if let Some(bar) = &self.bar {
-            bar.set_message(format!("· {}", message.into()));
+        match &self.bar {
+            Some(bar) => bar.set_message(format!("· {}", message.into())),
+            None => {
+                let mut state = self.state();
+                if state.said.elapsed() >= NOW_AND_THEN {
+                    state.said = Instant::now();
+                    eprintln!("  {}, {} left", message.into(), words(state.left()));
+                }
+            }
         }
+    }
+
+    /// The running step takes that long, as far as one can tell by now.
+    pub fn expect(&self, whole: Duration) {
+        self.state().expected = whole;
     }
 
     /// A line that stays.

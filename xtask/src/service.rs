@@ -79,6 +79,11 @@ impl Service {
         format!("{}/v1/actions/execute", self.url)
     }
 
+    /// Where it tells its metrics.
+    pub fn metrics_url(&self) -> String {
+        format!("{}/metrics", self.url)
+    }
+
     /// Lets it finish what is under way and write what is queued; what it complained about is returned.
     pub async fn stop(mut self) -> Result<String> {
         drop(self.process.stdin.take());

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use tare_evidence::{Config, Evidence, Postgres, Published, Run, Step, VERSION, Versioned, compare, judge, missed};
+use tare_evidence::{
+    Config, Evidence, Postgres, Published, Run, Step, Targets, VERSION, Versioned, compare, judge, missed,
+};
 use tare_testbed::{Fixture, Network, Server, Size, Testbed};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -14,7 +16,7 @@ use time::macros::format_description;
 use tokio_util::sync::CancellationToken;
 
 use crate::Ending;
-use crate::cli::{Judged, Postgres as Asked};
+use crate::cli::{Format, Judged, Postgres as Asked};
 use crate::progress::{Planned, Progress, words};
 use crate::{machine, workspace};
 
@@ -22,6 +24,8 @@ use crate::{machine, workspace};
 const GRACE: Duration = Duration::from_secs(1);
 /// Earlier runs that are looked at for how long steps take.
 const EARLIER: usize = 20;
+/// The strategy whose targets hold where there are no others.
+const AFTER: &str = "after";
 /// The name of the step that finds PostgreSQL.
 pub const POSTGRES: &str = "PostgreSQL";
 
@@ -41,6 +45,8 @@ pub struct Session {
     pub stop: CancellationToken,
     /// Distances to predict for, in milliseconds.
     pub predicted: Vec<f64>,
+    /// What the run is told as in the end.
+    pub format: Format,
     config: Config,
     folder: PathBuf,
 }
@@ -84,7 +90,15 @@ impl Session {
         };
         let evidence = Evidence::begun(run, machine::machine());
         preflight(&evidence, &plan);
-        let session = Self { evidence, progress: Progress::new(plan), stop, predicted: Vec::new(), config, folder };
+        let session = Self {
+            evidence,
+            progress: Progress::new(plan),
+            stop,
+            predicted: Vec::new(),
+            format: Format::Text,
+            config,
+            folder,
+        };
         session.save()?;
         Ok(session)
     }
@@ -129,6 +143,14 @@ impl Session {
         write_atomically(&self.folder.join("evidence.json"), &text)
     }
 
+    /// What a pass under `strategy` must reach; of somebody else's service what ours must with every fix on.
+    pub fn targets(&self, strategy: Option<&str>) -> Targets {
+        let network = self.config.networks.get(&self.evidence.run.network.name);
+        let targets = network.map_or(&self.config.targets, |network| &network.targets);
+        let of = |strategy| targets.get(strategy).or(self.config.targets.get(strategy)).copied();
+        of(strategy.unwrap_or(AFTER)).or_else(|| of(AFTER)).unwrap_or_default()
+    }
+
     /// A file beside the evidence.
     pub fn beside(&self, name: &str) -> PathBuf {
         self.folder.join(name)
@@ -144,12 +166,19 @@ impl Session {
         }
         self.evidence.comparison = compare(&read_published()?, &self.evidence);
         if !self.evidence.run.interrupted {
-            self.evidence.checks = judge(&self.config, &self.evidence);
+            // Beside what a command judged by itself.
+            let judged = judge(&self.config, &self.evidence);
+            self.evidence.checks.extend(judged);
         }
         self.save()?;
         let summary = self.folder.join("summary.md");
-        write_atomically(&summary, &tare_report::markdown(&self.evidence, &self.predicted))?;
-        show(&tare_report::terminal_summary(&self.evidence, &self.predicted));
+        let markdown = tare_report::markdown(&self.evidence, &self.predicted);
+        write_atomically(&summary, &markdown)?;
+        show(&match self.format {
+            Format::Text => tare_report::terminal_summary(&self.evidence, &self.predicted),
+            Format::Markdown => markdown,
+            Format::Json => serde_json::to_string_pretty(&self.evidence)?,
+        });
         eprintln!("evidence: {}", shown(&self.folder.join("evidence.json")));
         eprintln!("summary:  {}", shown(&summary));
         Ok(match missed(&self.evidence.checks).next() {
@@ -251,7 +280,7 @@ fn earlier_steps(output: &Path, command: &str) -> Vec<Step> {
     complete.flat_map(|evidence| evidence.steps).collect()
 }
 
-fn write_atomically(path: &Path, text: &str) -> Result<()> {
+pub fn write_atomically(path: &Path, text: &str) -> Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     let write = || {
         fs::create_dir_all(folder)?;

@@ -2,78 +2,183 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use tare_evidence::Pass;
 use tare_gateway::Strategy;
-use tare_stress::{Extent, Load};
+use tare_stress::{Extent, Line, Live, Load, Measured, Pace, csv};
 use tare_testbed::{Network, Template, Testbed};
 use tokio_util::sync::CancellationToken;
 
-use crate::Ending;
 use crate::build::{self, BUILD};
-use crate::cli;
+use crate::cli::{self, StressCommand};
+use crate::limit::{self, Looking};
 use crate::load::{Sending, VARIETY, warn_of_unused_token};
 use crate::progress::Progress;
 use crate::service::{Service, Way};
-use crate::session::{Begin, POSTGRES, Session};
+use crate::session::{Begin, POSTGRES, Session, write_atomically};
+use crate::watch::Watch;
+use crate::{Ending, merge};
 
 /// The action that was published.
 pub const PUBLISHED_ACTION: &str = "view_part_details";
 /// A free port of this machine's own.
 pub const ANY_PORT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+/// Requests that were published.
+const PUBLISHED_REQUESTS: u64 = 500;
 
-/// How much load.
-#[derive(Clone, Copy)]
+/// How much load, and how it is sent.
+#[derive(Clone)]
 pub struct Amount {
-    pub requests: u64,
+    pub extent: Extent,
+    pub pace: Option<Pace>,
     pub concurrency: usize,
+    pub streams: usize,
+    pub threads: usize,
     pub warmup: u64,
     pub timeout: Duration,
+    /// Whether each request is told of.
+    pub every: bool,
+}
+
+impl Amount {
+    /// What was published, so many at a time.
+    pub fn published(concurrency: usize) -> Self {
+        Self {
+            extent: Extent { requests: PUBLISHED_REQUESTS, time: Duration::MAX },
+            pace: None,
+            concurrency,
+            streams: 1,
+            threads: threads(None),
+            warmup: 50,
+            timeout: tare_stress::TIMEOUT,
+            every: false,
+        }
+    }
+
+    /// What was asked for. A pass always has an end.
+    fn of(options: &cli::Stress) -> Self {
+        let has_end = options.duration.is_some() || options.rate.as_ref().is_some_and(|pace| pace.duration().is_some());
+        let requests = options.requests.unwrap_or(if has_end { u64::MAX } else { PUBLISHED_REQUESTS });
+        Self {
+            extent: Extent { requests, time: options.duration.unwrap_or(Duration::MAX) },
+            pace: options.rate.clone(),
+            concurrency: options.concurrency,
+            streams: options.streams,
+            threads: threads(options.threads),
+            warmup: options.warmup,
+            timeout: options.timeout,
+            every: options.verbose,
+        }
+    }
+
+    /// The load that is so much.
+    pub fn load(&self, Sending { name, target, mix }: Sending, strategy: Option<String>) -> Load {
+        let Self { extent, pace, concurrency, streams, threads, warmup, timeout, every } = self.clone();
+        Load { name, strategy, target, mix, pace, concurrency, streams, threads, warmup, extent, timeout, every }
+    }
+
+    /// How long it takes, where the amount says so.
+    fn duration(&self) -> Option<Duration> {
+        let pace = self.pace.as_ref();
+        let counted = pace.and_then(|pace| pace.due(self.extent.requests).or(pace.duration()));
+        let bounded = (self.extent.time < Duration::MAX).then_some(self.extent.time);
+        [counted, bounded].into_iter().flatten().min()
+    }
+}
+
+/// Half of the processors unless told otherwise: those who answer need some, too.
+fn threads(asked: Option<u16>) -> usize {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    asked.map_or((processors / 2).max(1), usize::from)
 }
 
 /// `cargo xtask stress`.
 pub async fn run(options: cli::Stress, stop: CancellationToken) -> Result<Ending> {
-    let cli::Stress { subject, requests, concurrency, warmup, timeout, workers, postgres, judged } = options;
-    let amount = Amount { requests, concurrency, warmup, timeout };
-    match subject.url.clone() {
-        Some(url) => {
-            refuse_network(postgres.network)?;
-            let plan = [("stress url".to_owned(), Duration::from_secs(requests / 20))];
-            let sending = Sending::own(&subject, &url).await?;
-            let begin = Begin { command: "stress --url", network: postgres.network, quick: false };
-            let mut session = Session::begin(begin, &judged, &plan, stop)?;
-            let (progress, stop) = (session.progress.clone(), session.stop.clone());
-            let measured = session.step("stress url", send(sending, None, amount, &progress, &stop)).await;
-            let measured = measured.map(|pass| session.evidence.passes.push(pass));
-            session.finish(measured)
-        }
-        None => {
-            warn_of_unused_token();
-            Template::named(&subject.action)?;
-            let way = Way { strategy: subject.strategy, workers };
-            let name = step(way.strategy, &subject.action);
-            let plan = [
-                (POSTGRES.to_owned(), Duration::from_secs(6)),
-                (BUILD.to_owned(), Duration::from_secs(5)),
-                (name, usual(way, amount, postgres.network)),
-            ];
-            let workers = way.workers.map_or_else(String::new, |workers| format!(" --workers {workers}"));
-            let command = format!("stress --strategy {}{workers}", way.strategy);
-            let begin = Begin { command: &command, network: postgres.network, quick: false };
-            let mut session = Session::begin(begin, &judged, &plan, stop)?;
-            let measured = async {
-                let progress = session.progress.clone();
-                let mut testbed = session.testbed(postgres).await?;
-                testbed.put_at(postgres.network).await?;
-                let built = session.step(BUILD, build::build(&progress, false)).await?;
-                pass(&mut session, &built.server, &testbed, &subject.action, way, amount).await
-            };
-            let measured = measured.await;
-            session.finish(measured)
-        }
+    if let Some(StressCommand::Merge(options)) = &options.command {
+        return merge::run(options);
     }
+    let amount = Amount::of(&options);
+    let looking = options.find_limit.then(|| Looking::of(&options));
+    match options.subject.url.clone() {
+        Some(url) => own(&options, &url, &amount, looking, stop).await,
+        None => built_in(&options, &amount, looking, stop).await,
+    }
+}
+
+async fn own(
+    options: &cli::Stress,
+    url: &str,
+    amount: &Amount,
+    looking: Option<Looking>,
+    stop: CancellationToken,
+) -> Result<Ending> {
+    refuse_network(options.postgres.network)?;
+    let mut sending = Sending::own(&options.subject, url, options.mix.as_deref(), options.seed).await?;
+    if options.no_reuse {
+        sending.target = sending.target.without_reuse();
+    }
+    let usual = amount.duration().unwrap_or(Duration::from_secs(amount.extent.requests / 20));
+    let (command, name, usual) = match &looking {
+        Some(looking) => ("stress --url --find-limit", limit::STEP.to_owned(), looking.usual()),
+        None => ("stress --url", "stress url".to_owned(), usual),
+    };
+    let begin = Begin { command, network: options.postgres.network, quick: false };
+    let mut session = Session::begin(begin, &options.judged, &[(name.clone(), usual)], stop)?;
+    session.format = options.format;
+    let measured = match looking {
+        Some(looking) => looking.find(&mut session, amount, None, async || Ok(sending.clone())).await,
+        None => {
+            let (progress, stop) = (session.progress.clone(), session.stop.clone());
+            let measured = session.step(&name, send(sending, None, amount, &progress, &stop)).await;
+            measured.and_then(|measured| keep(&mut session, measured))
+        }
+    };
+    session.finish(measured)
+}
+
+async fn built_in(
+    options: &cli::Stress,
+    amount: &Amount,
+    looking: Option<Looking>,
+    stop: CancellationToken,
+) -> Result<Ending> {
+    let cli::Stress { subject, workers, postgres, .. } = options;
+    warn_of_unused_token();
+    Template::named(&subject.action)?;
+    let way = Way { strategy: subject.strategy, workers: *workers };
+    let (name, usual) = match &looking {
+        Some(looking) => (limit::STEP.to_owned(), looking.usual()),
+        None => (step(way.strategy, &subject.action), usual(way, amount, postgres.network)),
+    };
+    let plan =
+        [(POSTGRES.to_owned(), Duration::from_secs(6)), (BUILD.to_owned(), Duration::from_secs(5)), (name, usual)];
+    let workers = way.workers.map_or_else(String::new, |workers| format!(" --workers {workers}"));
+    let search = if looking.is_some() { " --find-limit" } else { "" };
+    let command = format!("stress --strategy {}{workers}{search}", way.strategy);
+    let begin = Begin { command: &command, network: postgres.network, quick: false };
+    let mut session = Session::begin(begin, &options.judged, &plan, stop)?;
+    session.format = options.format;
+    let measured = async {
+        let progress = session.progress.clone();
+        let mut testbed = session.testbed(*postgres).await?;
+        testbed.put_at(postgres.network).await?;
+        let built = session.step(BUILD, build::build(&progress, false)).await?;
+        match looking {
+            None => pass(&mut session, &built.server, &testbed, &subject.action, way, amount).await,
+            Some(looking) => {
+                let service = Service::start(&built.server, &testbed, way, ANY_PORT).await?;
+                let fixture = &testbed.fixture;
+                let sending =
+                    async || Sending::action(fixture, fixture.tenants(), &subject.action, VARIETY, &service).await;
+                looking.find(&mut session, amount, Some(way.strategy.to_string()), sending).await?;
+                service.stop().await.map(drop)
+            }
+        }
+    };
+    let measured = measured.await;
+    session.finish(measured)
 }
 
 /// A network is ours to choose only where the service is.
@@ -93,14 +198,15 @@ pub fn step(strategy: Strategy, action: &str) -> String {
 }
 
 /// How long a pass usually takes, for telling it beforehand.
-pub fn usual(way: Way, amount: Amount, network: Network) -> Duration {
+pub fn usual(way: Way, amount: &Amount, network: Network) -> Duration {
     let (work, round_trips) = match way.strategy {
         Strategy::BEFORE => (Duration::from_millis(20), 30),
         _ => (Duration::from_micros(500), 1),
     };
     let at_a_time = way.workers.map_or(amount.concurrency, |workers| amount.concurrency.min(workers.into()));
-    let waiting = network.round_trip * round_trips / at_a_time as u32;
-    Duration::from_millis(500) + (work + waiting) * (amount.requests + amount.warmup) as u32
+    let each = work + network.round_trip * round_trips / at_a_time as u32;
+    let of = |requests: u64| each.mul_f64(requests as f64);
+    Duration::from_millis(500) + of(amount.warmup) + amount.duration().unwrap_or_else(|| of(amount.extent.requests))
 }
 
 /// One pass on a built-in server of its own, into the evidence; and proof that the server did what it was asked.
@@ -110,17 +216,22 @@ pub async fn pass(
     testbed: &Testbed,
     action: &str,
     way: Way,
-    amount: Amount,
+    amount: &Amount,
 ) -> Result<()> {
     let (fixture, strategy) = (&testbed.fixture, way.strategy);
     let service = Service::start(program, testbed, way, ANY_PORT).await?;
     let audited = fixture.audit_rows().await?;
     let sending = Sending::action(fixture, fixture.tenants(), action, VARIETY, &service).await?;
     let (progress, stop) = (session.progress.clone(), session.stop.clone());
+    let watch = Watch::start(&service, fixture).await?;
     let sent = send(sending, Some(strategy.to_string()), amount, &progress, &stop);
-    let pass = session.step(&step(strategy, action), sent).await?;
-    session.evidence.passes.push(pass.clone());
-    session.save()?;
+    let mut measured = session.step(&step(strategy, action), sent).await?;
+    let seen = watch.end(measured.began);
+    if let Some(tail) = &mut measured.pass.tail {
+        tail.circumstances = tare_stress::circumstances(&measured.windows, measured.pass.latency.p95_ms, &seen);
+    }
+    let pass = measured.pass.clone();
+    keep(session, measured)?;
     let complaints = service.stop().await?;
     if !complaints.is_empty() {
         let log = session.beside(&format!("server-{strategy}.txt"));
@@ -130,27 +241,61 @@ pub async fn pass(
     expect_audit_rows(&pass, fixture.audit_rows().await? - audited)
 }
 
+/// Into the evidence, with its histograms and its timeline beside it.
+fn keep(session: &mut Session, measured: Measured) -> Result<()> {
+    let Measured { pass, log, .. } = measured;
+    session.evidence.passes.push(pass);
+    let pass = session.evidence.passes.last().expect("it was just put there");
+    let name = session.evidence.label(pass).replace([' ', '/'], "-");
+    write_atomically(&session.beside(&format!("{name}.hlog")), &log.to_text()?)?;
+    write_atomically(&session.beside(&format!("{name}.csv")), &csv(pass))?;
+    session.save()
+}
+
 /// Sends the load and counts it.
-async fn send(
+pub async fn send(
     sending: Sending,
     strategy: Option<String>,
-    amount: Amount,
+    amount: &Amount,
     progress: &Progress,
     stop: &CancellationToken,
-) -> Result<Pass> {
-    let Sending { name, target, requests, promises } = sending;
-    let load = Load {
-        name,
-        strategy,
-        target,
-        requests,
-        promises,
-        concurrency: amount.concurrency,
-        warmup: amount.warmup,
-        extent: Extent::Requests(amount.requests),
-        timeout: amount.timeout,
+) -> Result<Measured> {
+    let names: Vec<_> = sending.mix.actions().iter().map(|action| action.name().to_owned()).collect();
+    let load = amount.load(sending, strategy);
+    let began = Instant::now();
+    let measured = tare_stress::run(load, stop, |live| {
+        live.lines.iter().for_each(|line| progress.say(&told(line, &names)));
+        if let Some(whole) = expected(live, amount) {
+            // The warm-up is part of the step, too.
+            progress.expect(began.elapsed().saturating_sub(live.elapsed) + whole);
+        }
+        progress.at(so_far(live));
+    });
+    Ok(measured.await?)
+}
+
+/// How long a pass takes, judged by what it did so far.
+fn expected(live: &Live, amount: &Amount) -> Option<Duration> {
+    let by_count = || {
+        let share = live.requests as f64 / amount.extent.requests as f64;
+        (share > 0.02).then(|| live.elapsed.div_f64(share))
     };
-    Ok(tare_stress::run(load, stop, |done| progress.at(format!("{done} of {}", amount.requests))).await?)
+    amount.duration().or_else(by_count)
+}
+
+/// `4,120 requests, 812/s, P50 3.1 P95 9.0 P99 12.4 ms, 3 failed`.
+fn so_far(live: &Live) -> String {
+    let Live { requests, failed, per_second, p50_ms, p95_ms, p99_ms, .. } = live;
+    let failed = if *failed > 0 { format!(", {failed} failed") } else { String::new() };
+    format!("{requests} requests, {per_second:.0}/s, P50 {p50_ms:.1} P95 {p95_ms:.1} P99 {p99_ms:.1} ms{failed}")
+}
+
+/// A request by itself.
+fn told(line: &Line, names: &[String]) -> String {
+    let status = line.status.map_or_else(|| "-".to_owned(), |status| status.to_string());
+    let action = if names.len() > 1 { &*names[line.action] } else { "" };
+    let failure = line.failure.unwrap_or_default();
+    format!("{:>7}  {status:>3}  {:>10.2} ms  {action}  {failure}", line.nth, line.latency_ms).trim_end().to_owned()
 }
 
 /// An audited service has one row for each request that succeeded, and may have one for each that did not, or the pass measured

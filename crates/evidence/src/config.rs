@@ -35,7 +35,7 @@ pub struct AtNetwork {
 }
 
 /// What a stress pass must reach; what is left out is not judged.
-#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Targets {
     /// More than this share of requests must succeed, 0 to 1.

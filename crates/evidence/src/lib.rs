@@ -6,6 +6,7 @@ mod check;
 mod comparison;
 mod config;
 mod law;
+mod load;
 mod model;
 mod published;
 mod reading;
@@ -17,9 +18,9 @@ pub use check::{Check, judge, missed};
 pub use comparison::{Fit, Row, compare};
 pub use config::{AtNetwork, Budget, Ceiling as CeilingTarget, Config, Targets};
 pub use law::{Counted, Law, Point};
+pub use load::{ActionPass, Bar, Circumstance, Failure, Latency, Limit, Pass, Span, Tail, TailShare, Trial};
 pub use model::{
-    Bench, Ceiling, Evidence, Failure, Interval, Latency, Machine, Network, Pass, Postgres, Profile, Run, Step,
-    VERSION, Versioned,
+    Bench, Ceiling, Evidence, Interval, Machine, Network, Postgres, Profile, Run, Step, VERSION, Versioned,
 };
 pub use published::{Published, PublishedComponent, PublishedGain, PublishedP95, PublishedStress, Range};
 pub use reading::{LatencyReading, SuccessReading};

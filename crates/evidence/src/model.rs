@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Check, Law, Row};
+use crate::{Check, Law, Limit, Pass, Row};
 
 /// The version of this format; it changes when older readers would misunderstand.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 /// One run, as it is written to `evidence.json`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -26,6 +26,8 @@ pub struct Evidence {
     pub benches: Vec<Bench>,
     /// Stress passes, in order.
     pub passes: Vec<Pass>,
+    /// Highest rates at which targets still held.
+    pub limits: Vec<Limit>,
     /// Throughput through HTTP beside that of the database alone, by action.
     pub ceilings: Vec<Ceiling>,
     /// Actions taken apart.
@@ -47,6 +49,7 @@ impl Evidence {
             steps: Vec::new(),
             benches: Vec::new(),
             passes: Vec::new(),
+            limits: Vec::new(),
             ceilings: Vec::new(),
             profiles: Vec::new(),
             comparison: Vec::new(),
@@ -205,77 +208,6 @@ impl Bench {
     /// Median time of one iteration, in milliseconds.
     pub fn median_ms(&self) -> f64 {
         self.median_ns.estimate / 1e6
-    }
-}
-
-/// Latency, in milliseconds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[expect(missing_docs, reason = "the names say it")]
-pub struct Latency {
-    pub min_ms: f64,
-    pub mean_ms: f64,
-    pub p50_ms: f64,
-    pub p95_ms: f64,
-    pub p99_ms: f64,
-    pub max_ms: f64,
-}
-
-/// Requests that did not succeed for the same reason.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Failure {
-    /// `connect`, `timeout`, `io`, `status` or `body`.
-    pub kind: String,
-    /// How many.
-    pub count: u64,
-    /// What the first of them met.
-    pub example: String,
-}
-
-/// One stress pass.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Pass {
-    /// The strategy of the built-in server; nothing for somebody else's service.
-    pub strategy: Option<String>,
-    /// What was asked for: the action.
-    pub name: String,
-    /// Where.
-    pub url: String,
-    /// Connections, each with one request at a time.
-    pub concurrency: usize,
-    /// Requests sent before counting began.
-    pub warmup: u64,
-    /// Requests counted.
-    pub requests: u64,
-    /// Those answered with 200 and the body promised.
-    pub succeeded: u64,
-    /// Answers by status code; requests without an answer are not here.
-    pub statuses: BTreeMap<u16, u64>,
-    /// Why the others did not succeed.
-    pub failures: Vec<Failure>,
-    /// From the first counted request to the last answer.
-    pub seconds: f64,
-    /// Whether it was stopped before its end.
-    pub interrupted: bool,
-    /// Time until each counted request's outcome was known, failures included.
-    pub latency: Latency,
-    /// The same for each component the server told of in `Server-Timing`, and `network`, which is the rest.
-    pub components: Vec<(String, Latency)>,
-}
-
-impl Pass {
-    /// Share of requests that succeeded, 0 to 1.
-    pub fn success_rate(&self) -> f64 {
-        self.succeeded as f64 / self.requests.max(1) as f64
-    }
-
-    /// Answers with a status of 500 or more.
-    pub fn server_errors(&self) -> u64 {
-        self.statuses.range(500..).map(|(_, count)| count).sum()
-    }
-
-    /// Requests per second.
-    pub fn throughput(&self) -> f64 {
-        self.requests as f64 / self.seconds
     }
 }
 

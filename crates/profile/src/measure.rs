@@ -1,9 +1,10 @@
 //! The figures.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tare_evidence::{Profile, median, server_timing};
-use tare_stress::{Connection, Request, TIMEOUT, Target, broken_promise};
+use tare_stress::{Connection, Mix, TIMEOUT, Target, call};
 use tokio_postgres::{Client, Statement};
 use tokio_util::sync::CancellationToken;
 
@@ -22,10 +23,8 @@ pub struct Subject {
     pub strategy: Option<String>,
     /// The service.
     pub target: Target,
-    /// Sent in turn.
-    pub requests: Vec<Request>,
-    /// JSON pointers to what the body of a success holds.
-    pub promises: Vec<String>,
+    /// What is sent.
+    pub mix: Arc<Mix>,
     /// The action's query, to be run beside each request.
     pub query: Option<Query>,
     /// Rounds counted, at least one.
@@ -80,8 +79,7 @@ pub async fn profile(subject: &Subject, stop: &CancellationToken, progress: impl
         if stop.is_cancelled() {
             return Err(Error::Interrupted);
         }
-        let request = &subject.requests[round % subject.requests.len()];
-        let sample = send(&mut connection, request, &subject.promises).await.map_err(|reason| {
+        let sample = send(&mut connection, &subject.mix, round as u64).await.map_err(|reason| {
             let url = subject.target.url().to_owned();
             Error::Request { url, reason }
         })?;
@@ -98,19 +96,11 @@ pub async fn profile(subject: &Subject, stop: &CancellationToken, progress: impl
     Ok(summarise(subject, &samples, queries))
 }
 
-async fn send(connection: &mut Connection, request: &Request, promises: &[String]) -> Result<Sample, String> {
+async fn send(connection: &mut Connection, mix: &Mix, nth: u64) -> Result<Sample, String> {
     let start = Instant::now();
-    let answer = tokio::time::timeout(TIMEOUT, connection.send(request)).await;
+    let answer = call(mix, connection, nth, TIMEOUT).await;
     let taken = start.elapsed();
-    let answer = answer
-        .map_err(|_| format!("did not answer within {} s", TIMEOUT.as_secs()))?
-        .map_err(|reason| format!("does not answer: {reason}"))?;
-    if answer.status != 200 {
-        return Err(format!("answered {}: {}", answer.status, String::from_utf8_lossy(&answer.body)));
-    }
-    if let Some(broken) = broken_promise(&answer.body, promises) {
-        return Err(format!("answered 200, but {broken}"));
-    }
+    let answer = answer.map_err(|reason| format!("does not answer with a success: {reason}"))?;
     let told = answer.headers.get_all("server-timing").iter().filter_map(|value| value.to_str().ok());
     let mut components: Vec<_> = told.flat_map(server_timing).map(|(name, time)| (name.to_owned(), time)).collect();
     if !components.is_empty() {

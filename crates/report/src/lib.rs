@@ -8,4 +8,4 @@ mod terminal;
 
 pub use markdown::markdown;
 pub use section::{Section, Table, sections};
-pub use terminal::{terminal, terminal_summary};
+pub use terminal::{latencies, terminal, terminal_summary};

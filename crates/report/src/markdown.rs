@@ -5,6 +5,7 @@ use std::fmt::Write;
 use tare_evidence::Evidence;
 
 use crate::section::{Section, Table, sections};
+use crate::terminal::printable;
 
 /// The whole of `evidence`, as GitHub-flavoured Markdown, with times predicted at the distances `predict_ms`.
 pub fn markdown(evidence: &Evidence, predict_ms: &[f64]) -> String {
@@ -30,6 +31,19 @@ fn write_section(text: &mut String, section: &Section, level: &str) {
             let _ = writeln!(text, "{}", line(row));
         }
     }
+    if let Some(figure) = &section.figure {
+        let _ = writeln!(text, "\n{}", fenced(figure));
+    }
+}
+
+/// Within a fence longer than any that what is in it could close it with.
+fn fenced(figure: &str) -> String {
+    let mut fence = "```".to_owned();
+    while figure.contains(&fence) {
+        fence.push('`');
+    }
+    let lines: Vec<_> = figure.lines().map(printable).collect();
+    format!("{fence}text\n{}\n{fence}", lines.join("\n"))
 }
 
 fn line(cells: &[String]) -> String {
@@ -57,5 +71,23 @@ mod tests {
     #[test]
     fn what_a_service_answers_cannot_break_out_of_its_cell() {
         assert_eq!(line(&["a|b\n<c>".into(), "d".into()]), "| a\\|b \\<c\\> | d |");
+    }
+
+    #[test]
+    fn a_figure_is_fenced_below_the_table() {
+        let section = Section {
+            title: "Drawn".into(),
+            table: Some(Table { header: vec!["a".into()], rows: vec![vec!["b".into()]] }),
+            figure: Some("  █ 1\n  ▏ 2".into()),
+            ..Section::default()
+        };
+        let mut text = String::new();
+        write_section(&mut text, &section, "##");
+        assert_eq!(text, "## Drawn\n\n| a |\n| --- |\n| b |\n\n```text\n  █ 1\n  ▏ 2\n```\n");
+    }
+
+    #[test]
+    fn nothing_in_a_figure_can_close_its_fence() {
+        assert_eq!(fenced("```\n\u{1b}█"), "````text\n```\n █\n````");
     }
 }

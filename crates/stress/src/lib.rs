@@ -1,20 +1,42 @@
-//! Load on an HTTP service: so many requests at such a concurrency, each answer checked, and what came of it.
+//! Load on an HTTP service, each answer checked, and what came of it.
 //!
-//! Each of `concurrency` workers keeps one connection and has one request under way at a time (a closed loop). A request's
-//! latency counts until its outcome is known, whatever the outcome: leaving failures out would make a failing service look
-//! fast. Knows HTTP and knows nothing of the gateway.
+//! In a closed loop each of `concurrency` workers has one request under way at a time, and a service that stalls is asked
+//! less meanwhile. At a rate requests are due whether or not those before them are answered, and a request's latency counts
+//! from when it was due. Either way it counts until the outcome is known, whatever that is: leaving failures out would make a
+//! failing service look fast. Knows HTTP and knows nothing of the gateway.
 
 mod connection;
+mod csv;
+mod limit;
 mod load;
+mod log;
+mod mix;
+mod outcome;
+mod pace;
 mod request;
+mod spec;
+mod tail;
 mod tally;
 mod target;
+mod template;
+mod timeline;
+mod times;
+mod worker;
 
 pub use connection::{Answer, Connection, NoAnswer};
-pub use load::{Extent, Load, run};
+pub use csv::csv;
+pub use limit::Search;
+pub use load::{Extent, Line, Live, Load, Measured, run};
+pub use log::{Entry, Log, LogError};
+pub use mix::{Action, Drawn, Mix, MixError};
+pub use pace::{Pace, PaceError, time};
 pub use request::Request;
-pub use tally::broken_promise;
-pub use target::Target;
+pub use spec::Spec;
+pub use tail::{Seen, circumstances};
+pub use target::{Protocol, Target};
+pub use timeline::Window;
+pub use times::summary;
+pub use worker::call;
 
 use std::time::Duration;
 
@@ -52,6 +74,9 @@ pub enum Error {
     /// There is nothing to send.
     #[error("there is no request to send")]
     NoRequests,
+    /// The machine has no thread or descriptor left for it.
+    #[error("load cannot be sent from this machine: {0}; fewer --threads or connections (-c) need less of it")]
+    Threads(#[source] std::io::Error),
     /// A bearer token that no header can carry.
     #[error("the token is not one that a header can carry: it holds spaces, line ends or other control characters")]
     BadToken,

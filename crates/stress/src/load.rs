@@ -1,26 +1,30 @@
-//! The load loop.
+//! One pass: what load to send, and what came of it.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use hdrhistogram::Histogram;
 use tare_evidence::Pass;
-use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-use crate::tally::{Outcome, Tally};
-use crate::{Connection, Error, Request, Target};
+use crate::outcome::Outcome;
+use crate::tally::{Recent, Tally};
+use crate::timeline::{Timeline, WINDOW, Window, spans};
+use crate::times::Times;
+use crate::worker::{Crew, attempt};
+use crate::{Action, Connection, Entry, Error, Log, Mix, Pace, Target};
 
-/// How often progress is told.
-const TICK: Duration = Duration::from_millis(100);
+/// Classes of the histogram that is told.
+const BARS: usize = 12;
 
-/// How much load.
+/// How much load, at most: whichever is reached first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Extent {
+pub struct Extent {
     /// So many requests.
-    Requests(u64),
+    pub requests: u64,
     /// As many as can be begun in that time.
-    Time(Duration),
+    pub time: Duration,
 }
 
 /// What load to send, and what counts as success.
@@ -31,122 +35,234 @@ pub struct Load {
     pub strategy: Option<String>,
     /// Where to.
     pub target: Target,
-    /// Sent in turn, over and over.
-    pub requests: Vec<Request>,
-    /// JSON pointers to what the body of a success holds.
-    pub promises: Vec<String>,
-    /// Workers, each with a connection of its own.
+    /// What is sent.
+    pub mix: Arc<Mix>,
+    /// When requests are due. Nothing for a closed loop: each is sent when the one before it on its connection is answered.
+    pub pace: Option<Pace>,
+    /// Requests at a time.
     pub concurrency: usize,
-    /// Requests sent before counting begins; one more is sent first of all, to see whether anything answers.
+    /// How many of them share a connection, where it is HTTP/2.
+    pub streams: usize,
+    /// Threads that send.
+    pub threads: usize,
+    /// Requests sent before counting begins, as fast as they are answered; one more is sent first of all, to see whether
+    /// anything answers.
     pub warmup: u64,
     /// Requests counted.
     pub extent: Extent,
     /// How long a request may take before it is given up.
     pub timeout: Duration,
+    /// Whether each request is told of.
+    pub every: bool,
 }
 
-/// Sends the load. `progress` is told how many requests have been counted, several times a second. When `stop` is
-/// cancelled, requests under way are given up uncounted, and the pass says that it was interrupted.
+/// How a pass goes, told several times a second.
+#[derive(Clone, Debug, Default)]
+pub struct Live {
+    /// Since counting began.
+    pub elapsed: Duration,
+    /// Requests counted so far.
+    pub requests: u64,
+    /// Those that failed.
+    pub failed: u64,
+    /// Requests of the last moments, per second.
+    pub per_second: f64,
+    /// Percentiles so far.
+    pub p50_ms: f64,
+    /// Percentiles so far.
+    pub p95_ms: f64,
+    /// Percentiles so far.
+    pub p99_ms: f64,
+    /// Each request since this was last told, where it was asked for.
+    pub lines: Vec<Line>,
+}
+
+/// One request, told of by itself.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Line {
+    /// Its number, from 1.
+    pub nth: u64,
+    /// Index of its action.
+    pub action: usize,
+    /// Its status, where it was answered.
+    pub status: Option<u16>,
+    /// The kind of its failure, where it failed.
+    pub failure: Option<&'static str>,
+    /// In milliseconds.
+    pub latency_ms: f64,
+}
+
+/// What came of a pass.
+pub struct Measured {
+    /// What is kept as evidence.
+    pub pass: Pass,
+    /// Its latencies over time.
+    pub windows: Vec<Window>,
+    /// Its histograms, to be written to a file.
+    pub log: Log,
+    /// When counting began.
+    pub began: Instant,
+}
+
+/// Sends the load. `progress` is told how it goes, several times a second. When `stop` is cancelled, requests under way are
+/// given up uncounted, and the pass says that it was interrupted.
 ///
 /// # Errors
-/// [`Error::NoRequests`], and [`Error::NoAnswer`] when the first request gets no answer of any kind.
-pub async fn run(load: Load, stop: &CancellationToken, progress: impl Fn(u64)) -> Result<Pass, Error> {
-    if load.requests.is_empty() || load.concurrency == 0 {
+/// [`Error::NoRequests`], [`Error::NoAnswer`] when the first request gets no answer of any kind, and [`Error::Threads`].
+pub async fn run(load: Load, stop: &CancellationToken, mut progress: impl FnMut(&Live)) -> Result<Measured, Error> {
+    if load.concurrency == 0 || load.mix.is_empty() {
         return Err(Error::NoRequests);
     }
-    let load = Arc::new(load);
-    let mut workers: Vec<_> = (0..load.concurrency).map(|_| Connection::new(load.target.clone())).collect();
-    probe(&load, &mut workers[0]).await?;
-    let (workers, _) = phase(&load, workers, Extent::Requests(load.warmup), stop, |_| ()).await;
-    let start = Instant::now();
-    let (_, tally) = phase(&load, workers, load.extent, stop, progress).await;
-    let seconds = start.elapsed().as_secs_f64();
-
-    let requests = tally.requests();
-    Ok(Pass {
-        strategy: load.strategy.clone(),
-        name: load.name.clone(),
-        url: load.target.url().to_owned(),
-        concurrency: load.concurrency,
-        warmup: load.warmup + 1,
-        requests,
-        succeeded: tally.succeeded,
-        statuses: tally.statuses.clone(),
-        seconds,
-        interrupted: stop.is_cancelled(),
-        latency: tally.latency(),
-        components: tally.components(),
-        failures: tally.failures(),
-    })
+    probe(&load).await?;
+    let stop = stop.child_token();
+    // Threads end with this future, also when it is dropped half-way.
+    let _ended_with_this = stop.clone().drop_guard();
+    let mut crew = Crew::start(load, &stop).map_err(Error::Threads)?;
+    crew.warm_up().await;
+    let began = crew.share.begin();
+    let mut watch = Watch::new(began);
+    let mut tick = tokio::time::interval(WINDOW);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        let ended = tokio::select! {
+            biased;
+            () = crew.ended() => true,
+            _ = tick.tick() => false,
+        };
+        progress(&watch.look(&crew.tallies));
+        if ended {
+            break;
+        }
+    }
+    let interrupted = stop.is_cancelled();
+    let (share, tally) = crew.end();
+    Ok(watch.measured(&share.load, tally, interrupted))
 }
 
 /// Whether anything answers at all; what it answers is for the pass to tell.
-async fn probe(load: &Load, connection: &mut Connection) -> Result<(), Error> {
+async fn probe(load: &Load) -> Result<(), Error> {
     let failed = |reason: String| Error::NoAnswer { url: load.target.url().to_owned(), reason };
-    match send(load, connection, 0).await {
-        Outcome::Answer(_) => Ok(()),
+    let (_, outcome) =
+        attempt(&load.mix, &mut Connection::new(load.target.clone()), 0, Duration::ZERO, load.timeout).await;
+    match outcome {
+        // A template that fails for one request need not fail for the others.
+        Outcome::Answer(_) | Outcome::NoRequest(_) => Ok(()),
         Outcome::NoAnswer(reason) => Err(failed(reason.to_string())),
         Outcome::Timeout(after) => Err(failed(format!("nothing came back within {} s", after.as_secs_f64()))),
     }
 }
 
-async fn send(load: &Load, connection: &mut Connection, nth: u64) -> Outcome {
-    let request = &load.requests[(nth % load.requests.len() as u64) as usize];
-    match tokio::time::timeout(load.timeout, connection.send(request)).await {
-        Ok(Ok(answer)) => Outcome::Answer(answer),
-        Ok(Err(reason)) => Outcome::NoAnswer(reason),
-        Err(_) => Outcome::Timeout(load.timeout),
+/// Looks on while others send.
+struct Watch {
+    began: Instant,
+    began_at: f64,
+    /// Of all windows together.
+    latency: Times,
+    failed: u64,
+    timeline: Timeline,
+    looked: Duration,
+}
+
+impl Watch {
+    fn new(began: Instant) -> Self {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self {
+            began,
+            began_at: now.as_secs_f64(),
+            latency: Times::new(),
+            failed: 0,
+            timeline: Timeline::default(),
+            looked: Duration::ZERO,
+        }
+    }
+
+    /// Takes what came of requests since it last looked.
+    fn look(&mut self, tallies: &[Arc<Mutex<Tally>>]) -> Live {
+        let now = self.began.elapsed();
+        let mut recent = Recent::default();
+        for tally in tallies {
+            let mut tally = tally.lock().unwrap_or_else(PoisonError::into_inner);
+            let more = std::mem::take(&mut tally.window);
+            drop(tally);
+            recent.latency.add(&more.latency);
+            recent.failed += more.failed;
+            recent.lines.extend(more.lines);
+        }
+        let length = now - self.looked;
+        self.timeline.push(Window::new(self.looked, length, &recent.latency, recent.failed));
+        self.looked = now;
+        self.latency.add(&recent.latency);
+        self.failed += recent.failed;
+        let latency = self.latency.summary();
+        Live {
+            elapsed: now,
+            requests: self.latency.0.len(),
+            failed: self.failed,
+            per_second: recent.latency.0.len() as f64 / length.as_secs_f64(),
+            p50_ms: latency.p50_ms,
+            p95_ms: latency.p95_ms,
+            p99_ms: latency.p99_ms,
+            lines: recent.lines,
+        }
+    }
+
+    fn measured(self, load: &Load, tally: Tally, interrupted: bool) -> Measured {
+        let windows = self.timeline.finish();
+        let names: Vec<_> = load.mix.actions().iter().map(Action::name).collect();
+        let log = log(self.began_at, self.looked, &windows, &tally, &names, load.pace.is_some());
+        let summaries = |times: Vec<(&str, &Times)>| {
+            times.into_iter().map(|(name, times)| (name.to_owned(), times.summary())).collect::<Vec<_>>()
+        };
+        let pass = Pass {
+            strategy: load.strategy.clone(),
+            name: load.name.clone(),
+            url: load.target.url().to_owned(),
+            rate: load.pace.as_ref().map(Pace::to_string),
+            concurrency: load.concurrency,
+            warmup: load.warmup + 1,
+            requests: self.latency.0.len(),
+            succeeded: tally.succeeded,
+            statuses: tally.statuses.iter().map(|(status, times)| (*status, times.0.len())).collect(),
+            seconds: self.looked.as_secs_f64(),
+            interrupted,
+            connections: tally.connections,
+            latency: self.latency.summary(),
+            lateness: load.pace.is_some().then(|| tally.lateness.summary()),
+            components: summaries(tally.components()),
+            latency_by_status: tally.statuses.iter().map(|(status, times)| (*status, times.summary())).collect(),
+            actions: if names.len() > 1 {
+                tally.actions(&names).map(|(action, _)| action).collect()
+            } else {
+                Vec::new()
+            },
+            histogram: self.latency.bars(BARS),
+            timeline: spans(&windows),
+            tail: tally.tail(),
+            failures: tally.failures(&|text| load.mix.redact(text).into_owned()),
+        };
+        Measured { pass, windows, log, began: self.began }
     }
 }
 
-/// Lets every worker take requests until `extent` is reached; the workers come back with their connections.
-async fn phase(
-    load: &Arc<Load>,
-    workers: Vec<Connection>,
-    extent: Extent,
-    stop: &CancellationToken,
-    progress: impl Fn(u64),
-) -> (Vec<Connection>, Tally) {
-    let started = Instant::now();
-    let (begun, done) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
-    let mut running = JoinSet::new();
-    for mut connection in workers {
-        let (load, stop, begun, done) = (load.clone(), stop.clone(), begun.clone(), done.clone());
-        running.spawn(async move {
-            let mut tally = Tally::default();
-            loop {
-                let nth = begun.fetch_add(1, Ordering::Relaxed);
-                let over = match extent {
-                    Extent::Requests(requests) => nth >= requests,
-                    Extent::Time(time) => started.elapsed() >= time,
-                };
-                if over || stop.is_cancelled() {
-                    return (connection, tally);
-                }
-                let start = Instant::now();
-                let outcome = tokio::select! {
-                    biased;
-                    outcome = send(&load, &mut connection, nth) => outcome,
-                    () = stop.cancelled() => return (connection, tally),
-                };
-                tally.count(&outcome, start.elapsed(), &load.promises);
-                done.fetch_add(1, Ordering::Relaxed);
-            }
-        });
+/// Every histogram of a pass: the windows in order, then what is tagged, each of the whole pass.
+fn log(started: f64, length: Duration, windows: &[Window], tally: &Tally, names: &[&str], at_a_rate: bool) -> Log {
+    let mut entries: Vec<_> = windows
+        .iter()
+        .map(|window| Entry {
+            tag: None,
+            from_s: window.from().as_secs_f64(),
+            seconds: window.length().as_secs_f64(),
+            times: window.times(),
+        })
+        .collect();
+    let mut tagged = |tag: String, times: &Histogram<u64>| {
+        entries.push(Entry { tag: Some(tag), from_s: 0.0, seconds: length.as_secs_f64(), times: times.clone() });
+    };
+    tally.actions(names).for_each(|(action, times)| tagged(format!("action:{}", action.name), &times.0));
+    tally.statuses.iter().for_each(|(status, times)| tagged(format!("status:{status}"), &times.0));
+    tally.components().iter().for_each(|(name, times)| tagged(format!("component:{name}"), &times.0));
+    if at_a_rate {
+        tagged("lateness".into(), &tally.lateness.0);
     }
-    let mut tick = tokio::time::interval(TICK);
-    let (mut workers, mut total) = (Vec::new(), Tally::default());
-    loop {
-        tokio::select! {
-            joined = running.join_next() => match joined {
-                Some(Ok((connection, tally))) => {
-                    workers.push(connection);
-                    total.add(tally);
-                }
-                Some(Err(error)) => std::panic::resume_unwind(error.into_panic()),
-                None => return (workers, total),
-            },
-            _ = tick.tick() => progress(done.load(Ordering::Relaxed)),
-        }
-    }
+    Log { started, entries }
 }

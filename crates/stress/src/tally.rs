@@ -3,102 +3,153 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use hdrhistogram::Histogram;
 use http::HeaderMap;
-use serde_json::Value;
-use tare_evidence::{Failure, Latency, server_timing};
+use tare_evidence::{ActionPass, Failure, Tail, server_timing};
 
-use crate::connection::{Answer, NoAnswer};
+use crate::Line;
+use crate::outcome::{Outcome, failure};
+use crate::tail::Grid;
+use crate::times::Times;
 
-/// Significant digits kept of every latency.
-const DIGITS: u8 = 3;
-/// Nanoseconds of the longest latency that is told apart: a day.
-const LONGEST: u64 = 86_400_000_000_000;
-/// Bytes of an unexpected body that are shown.
-const EXCERPT: usize = 200;
 /// What the client saw and the server did not tell of.
 const NETWORK: &str = "network";
+/// Components told of at most: what a server makes up anew for each request would take memory without end.
+const COMPONENTS: usize = 64;
 
-/// What came of one request.
-pub(crate) enum Outcome {
-    Answer(Answer),
-    NoAnswer(NoAnswer),
-    Timeout(Duration),
-}
-
-/// What came of the requests of one worker, or of all.
+/// What came of the requests of one thread, or of all.
+#[derive(Default)]
 pub(crate) struct Tally {
-    latency: Times,
+    /// Since this was last looked at.
+    pub(crate) window: Recent,
+    pub(crate) lateness: Times,
     components: Vec<(String, Times)>,
-    pub(crate) statuses: BTreeMap<u16, u64>,
+    pub(crate) statuses: BTreeMap<u16, Times>,
+    actions: Vec<Action>,
     pub(crate) succeeded: u64,
     failures: BTreeMap<&'static str, Failure>,
+    pub(crate) connections: u64,
+    grid: Grid,
+    /// Indices and times of one request's components, here for their memory to be used again.
+    told: Vec<(usize, Duration)>,
 }
 
-impl Default for Tally {
-    fn default() -> Self {
-        Self {
-            latency: Times::new(),
-            components: Vec::new(),
-            statuses: BTreeMap::new(),
-            succeeded: 0,
-            failures: BTreeMap::new(),
-        }
-    }
+/// What came of the last requests.
+#[derive(Default)]
+pub(crate) struct Recent {
+    pub(crate) latency: Times,
+    pub(crate) failed: u64,
+    /// Of each request, where that is asked for.
+    pub(crate) lines: Vec<Line>,
+}
+
+#[derive(Default)]
+struct Action {
+    latency: Times,
+    succeeded: u64,
+}
+
+/// When a request was due, sent and done.
+#[derive(Clone, Copy)]
+pub(crate) struct Timing {
+    /// Since it was due, or sent where nothing is due.
+    pub(crate) latency: Duration,
+    /// Between when it was due and when it was sent.
+    pub(crate) waited: Duration,
 }
 
 impl Tally {
-    /// Counts a request that took `latency`; `promises` are the JSON pointers that the body of a success holds.
-    pub(crate) fn count(&mut self, outcome: &Outcome, latency: Duration, promises: &[String]) {
-        self.latency.record(latency);
+    /// Counts a request for the action `action`. `promises` are what its success holds. Why it failed, if it did.
+    pub(crate) fn count(
+        &mut self,
+        action: usize,
+        outcome: &Outcome,
+        Timing { latency, waited }: Timing,
+        promises: &[String],
+    ) -> Option<&'static str> {
+        self.window.latency.record(latency);
+        self.lateness.record(waited);
+        self.told.clear();
         if let Outcome::Answer(answer) = outcome {
-            *self.statuses.entry(answer.status).or_default() += 1;
-            self.count_components(&answer.headers, latency);
+            self.statuses.entry(answer.status).or_default().record(latency);
+            self.count_components(&answer.headers, latency.saturating_sub(waited));
         }
-        match failure(outcome, promises) {
-            None => self.succeeded += 1,
+        self.grid.count(latency, waited, self.told.iter().copied());
+        if action >= self.actions.len() {
+            self.actions.resize_with(action + 1, Action::default);
+        }
+        self.actions[action].latency.record(latency);
+        let failure = failure(outcome, promises);
+        match failure {
+            None => {
+                self.succeeded += 1;
+                self.actions[action].succeeded += 1;
+                None
+            }
             Some((kind, example)) => {
+                self.window.failed += 1;
                 let new = || Failure { kind: kind.into(), count: 0, example };
                 self.failures.entry(kind).or_insert_with(new).count += 1;
+                Some(kind)
             }
         }
     }
 
     fn count_components(&mut self, headers: &HeaderMap, latency: Duration) {
         let mut rest = latency;
-        let mut told = false;
         for (name, time) in
             headers.get_all("server-timing").iter().filter_map(|value| value.to_str().ok()).flat_map(server_timing)
         {
-            self.component(name).record(time);
+            let Some(index) = self.component(name) else { continue };
+            self.components[index].1.record(time);
+            self.told.push((index, time));
             rest = rest.saturating_sub(time);
-            told = true;
         }
-        if told {
-            self.component(NETWORK).record(rest);
+        if !self.told.is_empty()
+            && let Some(index) = self.component(NETWORK)
+        {
+            self.components[index].1.record(rest);
+            self.told.push((index, rest));
         }
     }
 
-    fn component(&mut self, name: &str) -> &mut Times {
-        let index = match self.components.iter().position(|(known, _)| known == name) {
-            Some(index) => index,
-            None => {
+    fn component(&mut self, name: &str) -> Option<usize> {
+        let known = self.components.iter().position(|(known, _)| known == name);
+        known.or_else(|| {
+            // One place is left for the rest.
+            let full = self.components.len() >= COMPONENTS - usize::from(name != NETWORK);
+            (!full).then(|| {
                 self.components.push((name.to_owned(), Times::new()));
                 self.components.len() - 1
-            }
-        };
-        &mut self.components[index].1
+            })
+        })
     }
 
+    /// Adds another's, except for what is recent.
     pub(crate) fn add(&mut self, other: Self) {
-        self.latency.add(&other.latency);
+        self.lateness.add(&other.lateness);
+        let mut known_as = Vec::new();
         for (name, times) in &other.components {
-            self.component(name).add(times);
+            match self.component(name) {
+                Some(index) => {
+                    self.components[index].1.add(times);
+                    known_as.push(index);
+                }
+                None => known_as.push(COMPONENTS),
+            }
         }
-        for (status, count) in other.statuses {
-            *self.statuses.entry(status).or_default() += count;
+        self.grid.add(&other.grid, &known_as);
+        for (status, times) in other.statuses {
+            self.statuses.entry(status).or_default().add(&times);
+        }
+        if other.actions.len() > self.actions.len() {
+            self.actions.resize_with(other.actions.len(), Action::default);
+        }
+        for (action, other) in self.actions.iter_mut().zip(other.actions) {
+            action.latency.add(&other.latency);
+            action.succeeded += other.succeeded;
         }
         self.succeeded += other.succeeded;
+        self.connections += other.connections;
         for (kind, failure) in other.failures {
             match self.failures.get_mut(kind) {
                 Some(known) => known.count += failure.count,
@@ -107,151 +158,119 @@ impl Tally {
         }
     }
 
-    pub(crate) fn requests(&self) -> u64 {
-        self.latency.0.len()
-    }
-
-    pub(crate) fn latency(&self) -> Latency {
-        self.latency.summary()
-    }
-
     /// Each component, `network` last.
-    pub(crate) fn components(&self) -> Vec<(String, Latency)> {
-        let mut components: Vec<_> =
-            self.components.iter().map(|(name, times)| (name.clone(), times.summary())).collect();
-        components.sort_by_key(|(name, _)| name == NETWORK);
+    pub(crate) fn components(&self) -> Vec<(&str, &Times)> {
+        let mut components: Vec<_> = self.components.iter().map(|(name, times)| (&**name, times)).collect();
+        components.sort_by_key(|(name, _)| *name == NETWORK);
         components
     }
 
-    /// The most frequent first.
-    pub(crate) fn failures(self) -> Vec<Failure> {
-        let mut failures: Vec<_> = self.failures.into_values().collect();
+    /// Each action, by its index, with what came of its requests.
+    pub(crate) fn actions<'a>(&'a self, names: &'a [&str]) -> impl Iterator<Item = (ActionPass, &'a Times)> {
+        self.actions.iter().zip(names).map(|(Action { latency, succeeded }, name)| {
+            let pass = ActionPass {
+                name: (*name).to_owned(),
+                requests: latency.0.len(),
+                succeeded: *succeeded,
+                latency: latency.summary(),
+            };
+            (pass, latency)
+        })
+    }
+
+    pub(crate) fn tail(&self) -> Option<Tail> {
+        let names: Vec<_> = self.components.iter().map(|(name, _)| &**name).collect();
+        self.grid.tail(&names)
+    }
+
+    /// The most frequent first, each example as `shown` has it.
+    pub(crate) fn failures(self, shown: &dyn Fn(&str) -> String) -> Vec<Failure> {
+        let shown = |failure: Failure| Failure { example: shown(&failure.example), ..failure };
+        let mut failures: Vec<_> = self.failures.into_values().map(shown).collect();
         failures.sort_by_key(|failure| std::cmp::Reverse(failure.count));
         failures
-    }
-}
-
-/// The kind of a failure and what was met; nothing for a success.
-fn failure(outcome: &Outcome, promises: &[String]) -> Option<(&'static str, String)> {
-    match outcome {
-        Outcome::NoAnswer(NoAnswer::Connect(reason)) => Some(("connect", reason.clone())),
-        Outcome::NoAnswer(NoAnswer::Io(reason)) => Some(("io", reason.clone())),
-        Outcome::Timeout(after) => Some(("timeout", format!("no answer within {} s", after.as_secs_f64()))),
-        Outcome::Answer(Answer { status: 200, body, .. }) => broken_promise(body, promises).map(|why| ("body", why)),
-        Outcome::Answer(Answer { status, body, .. }) => Some(("status", format!("{status}: {}", excerpt(body)))),
-    }
-}
-
-/// Why `body` is not the success it should be: it is not JSON, or nothing is where one of the JSON pointers `promises` points.
-pub fn broken_promise(body: &[u8], promises: &[String]) -> Option<String> {
-    let Ok(json) = serde_json::from_slice::<Value>(body) else {
-        return Some(format!("not JSON: {}", excerpt(body)));
-    };
-    let missing = promises.iter().find(|pointer| json.pointer(pointer).is_none_or(Value::is_null))?;
-    Some(format!("{missing} is missing: {}", excerpt(body)))
-}
-
-fn excerpt(body: &[u8]) -> String {
-    match body {
-        [] => "an empty body".into(),
-        body => String::from_utf8_lossy(&body[..body.len().min(EXCERPT)]).into_owned(),
-    }
-}
-
-/// A histogram of times, in nanoseconds.
-struct Times(Histogram<u64>);
-
-impl Times {
-    fn new() -> Self {
-        Self(Histogram::new(DIGITS).expect("three digits are within what the histogram allows"))
-    }
-
-    fn record(&mut self, time: Duration) {
-        let nanoseconds = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX).clamp(1, LONGEST);
-        self.0.record(nanoseconds).expect("the histogram resizes itself up to any time within its bound");
-    }
-
-    fn add(&mut self, other: &Self) {
-        self.0.add(&other.0).expect("a histogram that resizes itself takes any other");
-    }
-
-    fn summary(&self) -> Latency {
-        let milliseconds = |nanoseconds: f64| nanoseconds / 1e6;
-        let quantile = |quantile| milliseconds(self.0.value_at_quantile(quantile) as f64);
-        match self.0.is_empty() {
-            true => Latency::default(),
-            false => Latency {
-                min_ms: milliseconds(self.0.min() as f64),
-                mean_ms: milliseconds(self.0.mean()),
-                p50_ms: quantile(0.50),
-                p95_ms: quantile(0.95),
-                p99_ms: quantile(0.99),
-                max_ms: milliseconds(self.0.max() as f64),
-            },
-        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Answer;
+    use crate::connection::NoAnswer;
 
     fn answer(status: u16, body: &'static str, timing: Option<&'static str>) -> Outcome {
         let mut headers = HeaderMap::new();
         if let Some(timing) = timing {
             headers.insert("server-timing", timing.parse().unwrap());
         }
-        Outcome::Answer(Answer { status, headers, body: body.into() })
+        Outcome::Answer(Answer { status, headers, body: body.into(), length: body.len() as u64 })
+    }
+
+    fn after_ms(latency: u64) -> Timing {
+        Timing { latency: Duration::from_millis(latency), waited: Duration::ZERO }
     }
 
     #[test]
-    fn only_a_200_with_what_was_promised_is_a_success() {
-        let promises = ["/result/id".to_owned()];
+    fn failures_are_counted_by_kind_with_the_first_of_each() {
+        let promises = ["/id".to_owned()];
         let mut tally = Tally::default();
         for outcome in [
-            answer(200, r#"{"result":{"id":1}}"#, None),
-            answer(200, r#"{"result":{"id":null}}"#, None),
-            answer(200, r#"{"result":{}}"#, None),
-            answer(200, "", None),
-            answer(204, "", None),
-            answer(500, "oops", None),
+            answer(200, r#"{"id":1}"#, None),
+            answer(200, "{}", None),
+            answer(200, "[]", None),
+            answer(503, "busy", None),
             Outcome::NoAnswer(NoAnswer::Connect("refused".into())),
-            Outcome::NoAnswer(NoAnswer::Io("reset".into())),
-            Outcome::Timeout(Duration::from_secs(30)),
         ] {
-            tally.count(&outcome, Duration::from_millis(1), &promises);
+            tally.count(0, &outcome, after_ms(1), &promises);
         }
-        assert_eq!((tally.requests(), tally.succeeded), (9, 1));
-        assert_eq!(tally.statuses, BTreeMap::from([(200, 4), (204, 1), (500, 1)]));
-        let failures = tally.failures();
-        assert_eq!((&*failures[0].kind, failures[0].count), ("body", 3));
-        let example = |kind: &str| &*failures.iter().find(|failure| failure.kind == kind).unwrap().example;
-        assert_eq!(example("status"), "204: an empty body");
-        assert!(example("body").starts_with("/result/id is missing"));
-        assert_eq!(example("timeout"), "no answer within 30 s");
-        assert_eq!((example("connect"), example("io")), ("refused", "reset"));
+        assert_eq!((tally.window.latency.0.len(), tally.succeeded, tally.window.failed), (5, 1, 4));
+        let statuses: Vec<_> = tally.statuses.iter().map(|(status, times)| (*status, times.0.len())).collect();
+        assert_eq!(statuses, [(200, 3), (503, 1)]);
+        let failures = tally.failures(&str::to_uppercase);
+        assert_eq!((&*failures[0].kind, failures[0].count), ("body", 2));
+        assert_eq!(failures[0].example, "/ID IS MISSING: {}");
     }
 
     #[test]
     fn what_the_server_does_not_tell_of_is_the_network() {
         let mut tally = Tally::default();
-        let timing = Some("auth;dur=0.25, action;dur=2.5");
-        tally.count(&answer(200, "{}", timing), Duration::from_millis(4), &[]);
+        let outcome = answer(200, "{}", Some("auth;dur=0.25, action;dur=2.5"));
+        let timing = Timing { latency: Duration::from_millis(9), waited: Duration::from_millis(5) };
+        tally.count(0, &outcome, timing, &[]);
         let components = tally.components();
-        let names: Vec<_> = components.iter().map(|(name, _)| &**name).collect();
-        assert_eq!(names, ["auth", "action", "network"]);
-        assert!((components[2].1.p50_ms - 1.25).abs() < 0.01, "{components:?}");
+        assert_eq!(components.iter().map(|(name, _)| *name).collect::<Vec<_>>(), ["auth", "action", "network"]);
+        let network = components[2].1.summary().p50_ms;
+        assert!((network - 1.25).abs() < 0.01, "waiting for a connection of the load is not the network's: {network}");
     }
 
     #[test]
-    fn workers_add_up() {
+    fn a_server_that_tells_nothing_has_no_components() {
+        let mut tally = Tally::default();
+        tally.count(0, &answer(200, "{}", None), after_ms(1), &[]);
+        assert!(tally.components().is_empty());
+    }
+
+    #[test]
+    fn threads_add_up() {
         let (mut all, mut one, mut two) = (Tally::default(), Tally::default(), Tally::default());
-        one.count(&answer(200, "{}", Some("auth;dur=1")), Duration::from_millis(10), &[]);
-        two.count(&answer(503, "busy", None), Duration::from_millis(30), &[]);
+        one.count(0, &answer(200, "{}", Some("auth;dur=1")), after_ms(10), &[]);
+        two.count(1, &answer(503, "busy", Some("action;dur=2, auth;dur=3")), after_ms(30), &[]);
         all.add(one);
         all.add(two);
-        let latency = all.latency();
-        assert_eq!((all.requests(), all.succeeded), (2, 1));
-        assert!((latency.mean_ms - 20.0).abs() < 0.1 && (latency.max_ms - 30.0).abs() < 0.1, "{latency:?}");
+        let actions: Vec<_> = all.actions(&["a", "b"]).map(|(action, _)| (action.requests, action.succeeded)).collect();
+        assert_eq!(actions, [(1, 1), (1, 0)]);
+        let components: Vec<_> = all.components().iter().map(|(name, times)| (*name, times.0.len())).collect();
+        assert_eq!(components, [("auth", 2), ("action", 1), ("network", 2)]);
+    }
+
+    #[test]
+    fn a_server_that_makes_up_components_takes_no_memory_without_end() {
+        let mut tally = Tally::default();
+        for nth in 0..1000 {
+            let timing: &'static str = format!("part{nth};dur=1").leak();
+            tally.count(0, &answer(200, "", Some(timing)), after_ms(2), &[]);
+        }
+        assert_eq!(tally.components().len(), COMPONENTS - 1);
+        assert_eq!(tally.components().last().unwrap().0, NETWORK);
     }
 }

@@ -6,10 +6,21 @@ use std::sync::Arc;
 
 use http::{HeaderValue, Uri};
 use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::ClientConfig;
 use tokio_rustls::rustls::pki_types::ServerName;
 use url::{Host, Url};
 
 use crate::Error;
+
+/// What is spoken on a connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP/1.1: one request at a time.
+    #[default]
+    Http1,
+    /// HTTP/2, which the service must be known to speak where there is no TLS to agree on it.
+    Http2,
+}
 
 /// Where load is sent: a URL whose host has been resolved, once, so that all of it goes where was agreed on.
 #[derive(Clone)]
@@ -20,6 +31,9 @@ pub struct Target {
     pub(crate) path: Uri,
     pub(crate) host: HeaderValue,
     pub(crate) tls: Option<(TlsConnector, ServerName<'static>)>,
+    pub(crate) protocol: Protocol,
+    /// Whether a connection is used again.
+    pub(crate) keep: bool,
 }
 
 impl Target {
@@ -76,7 +90,29 @@ impl Target {
             host: HeaderValue::from_str(authority).map_err(|_| bad("its host cannot be sent"))?,
             shown,
             tls,
+            protocol: Protocol::Http1,
+            keep: true,
         })
+    }
+
+    /// The same, spoken to in `protocol`.
+    pub fn over(mut self, protocol: Protocol) -> Self {
+        self.protocol = protocol;
+        if let Some((connector, _)) = &mut self.tls {
+            let mut config = ClientConfig::clone(connector.config());
+            config.alpn_protocols = match protocol {
+                Protocol::Http1 => Vec::new(),
+                Protocol::Http2 => vec![b"h2".to_vec()],
+            };
+            *connector = TlsConnector::from(Arc::new(config));
+        }
+        self
+    }
+
+    /// The same, with a connection of its own for each request.
+    pub fn without_reuse(mut self) -> Self {
+        self.keep = false;
+        self
     }
 
     /// The URL without anything secret in it.

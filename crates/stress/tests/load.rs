@@ -1,6 +1,7 @@
 //! Load on real services: what is sent, what is counted, and when it ends.
 
-use std::net::SocketAddr;
+mod bed;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -8,32 +9,11 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
-use axum::routing::post;
-use tare_stress::{Error, Extent, Load, Request, Target, run};
+use axum::routing::{get, post};
+use bed::{counted, load, pass, sent, serve, serve_counted};
+use tare_stress::{Error, Extent, Pace, Request, run};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-
-/// Serves `router` on a port of its own.
-async fn serve(router: Router) -> SocketAddr {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
-    let address = listener.local_addr().unwrap();
-    tokio::spawn(async { axum::serve(listener, router).await });
-    address
-}
-
-async fn load(address: SocketAddr, extent: Extent) -> Load {
-    Load {
-        name: "test".into(),
-        strategy: None,
-        target: Target::resolve(&format!("http://{address}/"), false, None).await.unwrap(),
-        requests: vec![Request::new(Some("token"), "{}").unwrap()],
-        promises: vec!["/ok".into()],
-        concurrency: 4,
-        warmup: 10,
-        extent,
-        timeout: Duration::from_secs(30),
-    }
-}
 
 #[tokio::test]
 async fn every_request_is_sent_once_and_the_warm_up_is_not_counted() {
@@ -44,11 +24,25 @@ async fn every_request_is_sent_once_and_the_warm_up_is_not_counted() {
         ([("server-timing", "auth;dur=0.001")], r#"{"ok":true}"#)
     };
     let address = serve(Router::new().route("/", post(answer)).with_state(served.clone())).await;
-    let pass = run(load(address, Extent::Requests(100)).await, &CancellationToken::new(), |_| ()).await.unwrap();
+    let pass = pass(load(address, counted(100)).await).await;
     assert_eq!((pass.requests, pass.succeeded, pass.warmup), (100, 100, 11));
     assert_eq!(served.load(Ordering::Relaxed), 111);
     assert_eq!(pass.components.iter().map(|(name, _)| &**name).collect::<Vec<_>>(), ["auth", "network"]);
     assert!(pass.latency.min_ms > 0.0 && pass.latency.max_ms >= pass.latency.p95_ms && !pass.interrupted);
+    assert_eq!(pass.histogram.iter().map(|bar| bar.requests).sum::<u64>(), 100);
+    assert_eq!(pass.timeline.iter().map(|span| span.requests).sum::<u64>(), 100);
+}
+
+#[tokio::test]
+async fn every_thread_has_its_part_of_the_workers() {
+    let router = Router::new().route("/", post(async || r#"{"ok":1}"#));
+    let (address, accepted) = serve_counted(router).await;
+    let mut load = load(address, counted(200)).await;
+    (load.threads, load.concurrency, load.warmup) = (3, 5, 100);
+    let pass = pass(load).await;
+    assert_eq!((pass.requests, pass.succeeded), (200, 200));
+    // The first request of all has one of its own.
+    assert!((2..=6).contains(&accepted.load(Ordering::Relaxed)));
 }
 
 #[tokio::test]
@@ -61,33 +55,68 @@ async fn an_error_and_an_empty_answer_are_failures_with_an_example() {
         _ => (StatusCode::OK, r#"{"ok":1}"#),
     };
     let address = serve(Router::new().route("/", post(answer)).with_state(nth)).await;
-    let pass = run(load(address, Extent::Requests(40)).await, &CancellationToken::new(), |_| ()).await.unwrap();
+    let pass = pass(load(address, counted(40)).await).await;
     assert_eq!((pass.requests, pass.succeeded, pass.server_errors()), (40, 10, 10));
     let failures: Vec<_> = pass.failures.iter().map(|failure| (&*failure.kind, failure.count)).collect();
-    assert_eq!(failures, [("status", 20), ("body", 10)]);
-    assert!(pass.failures[0].example.starts_with("500: broken") || pass.failures[0].example.starts_with("204"));
+    assert_eq!(failures, [("body", 20), ("status", 10)]);
+    assert_eq!(pass.failures[1].example, "500: broken");
+    let by_status: Vec<_> = pass.latency_by_status.keys().copied().collect();
+    assert_eq!(by_status, [200, 204, 500]);
 }
 
 #[tokio::test]
 async fn connections_are_kept_and_opened_again_when_the_service_closes_them() {
     for (close, connections) in [(false, 4), (true, 51)] {
-        let accepted = Arc::new(AtomicUsize::new(0));
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
-        let address = listener.local_addr().unwrap();
         let header = if close { "close" } else { "keep-alive" };
         let router = Router::new().route("/", post(move || async move { ([("connection", header)], r#"{"ok":1}"#) }));
-        let listener = axum::serve::ListenerExt::tap_io(listener, {
-            let accepted = accepted.clone();
-            move |_| {
-                accepted.fetch_add(1, Ordering::Relaxed);
-            }
-        });
-        tokio::spawn(async { axum::serve(listener, router).await });
-        let pass = run(load(address, Extent::Requests(40)).await, &CancellationToken::new(), |_| ()).await.unwrap();
+        let (address, accepted) = serve_counted(router).await;
+        let pass = pass(load(address, counted(40)).await).await;
         assert_eq!(pass.succeeded, 40, "{:?}", pass.failures);
         let accepted = accepted.load(Ordering::Relaxed);
-        assert!(if close { accepted == connections } else { accepted <= connections }, "{accepted}");
+        // And one for the first request of all.
+        assert!(if close { accepted == connections } else { accepted <= connections + 1 }, "{accepted}");
+        assert_eq!(pass.connections == 40, close, "{}", pass.connections);
     }
+}
+
+#[tokio::test]
+async fn without_reuse_each_request_has_a_connection_of_its_own() {
+    let router = Router::new().route("/", post(async || r#"{"ok":1}"#));
+    let (address, accepted) = serve_counted(router).await;
+    let mut load = load(address, counted(20)).await;
+    load.target = load.target.without_reuse();
+    let pass = pass(load).await;
+    assert_eq!((pass.succeeded, pass.connections, accepted.load(Ordering::Relaxed)), (20, 20, 31));
+}
+
+#[tokio::test]
+async fn at_a_rate_requests_are_due_by_the_clock_and_a_stall_makes_them_late() {
+    // All that is asked in the first 100 ms is answered after them, and 30 requests are due in the first 30.
+    let due = 30;
+    let answer = async |State(nth): State<Arc<AtomicU64>>| {
+        if (1..=4).contains(&nth.fetch_add(1, Ordering::Relaxed)) {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        r#"{"ok":1}"#
+    };
+    let address = serve(Router::new().route("/", post(answer)).with_state(Arc::default())).await;
+    let mut load = load(address, counted(due)).await;
+    (load.pace, load.warmup) = (Some(Pace::constant(1000.0)), 0);
+    let pass = pass(load).await;
+    assert_eq!((pass.requests, pass.succeeded, pass.rate.as_deref()), (due, due, Some("1000")));
+    // Four are under way; the others cannot be sent when they are due, and are not counted from when they are sent.
+    assert!(pass.latency.min_ms >= 50.0, "{:?}", pass.latency);
+    let lateness = pass.lateness.unwrap();
+    assert!(lateness.max_ms >= 50.0 && lateness.min_ms < 50.0, "{lateness:?}");
+}
+
+#[tokio::test]
+async fn a_pace_that_ends_ends_the_pass() {
+    let router = Router::new().route("/", post(async || r#"{"ok":1}"#));
+    let address = serve(router).await;
+    let mut load = load(address, Extent { requests: u64::MAX, time: Duration::MAX }).await;
+    load.pace = Some("1000:50ms,0..2000:50ms".parse().unwrap());
+    assert_eq!(pass(load).await.requests, 100);
 }
 
 #[tokio::test]
@@ -102,27 +131,49 @@ async fn a_pass_that_is_stopped_tells_what_it_has() {
         r#"{"ok":1}"#
     };
     let router = Router::new().route("/", post(answer)).with_state((Arc::default(), stop.clone()));
-    let address = serve(router).await;
-    let pass = run(load(address, Extent::Time(Duration::MAX)).await, &stop, |_| ()).await.unwrap();
+    let load = load(serve(router).await, Extent { requests: u64::MAX, time: Duration::MAX }).await;
+    let pass = run(load, &stop, |_| ()).await.unwrap().pass;
     assert!(pass.interrupted);
     assert!((10..=30).contains(&pass.requests) && pass.succeeded == pass.requests, "{pass:?}");
 }
 
 #[tokio::test]
-async fn a_request_without_an_answer_is_given_up() {
-    let answer = async |State(nth): State<Arc<AtomicU64>>| {
-        if nth.fetch_add(1, Ordering::Relaxed) >= 11 {
-            std::future::pending::<()>().await;
-        }
-        r#"{"ok":1}"#
+async fn every_request_is_told_of_where_that_is_asked_for() {
+    let nth = Arc::new(AtomicUsize::new(0));
+    let answer = async |State(nth): State<Arc<AtomicUsize>>| match nth.fetch_add(1, Ordering::Relaxed) % 2 {
+        0 => (StatusCode::OK, r#"{"ok":1}"#),
+        _ => (StatusCode::CONFLICT, ""),
     };
-    let address = serve(Router::new().route("/", post(answer)).with_state(Arc::default())).await;
-    let mut load = load(address, Extent::Requests(4)).await;
-    load.timeout = Duration::from_millis(200);
-    let pass = run(load, &CancellationToken::new(), |_| ()).await.unwrap();
-    assert_eq!((pass.requests, pass.succeeded), (4, 0));
-    assert_eq!((&*pass.failures[0].kind, pass.failures[0].count), ("timeout", 4));
-    assert!(pass.statuses.is_empty());
+    let mut load = load(serve(Router::new().route("/", post(answer)).with_state(nth)).await, counted(20)).await;
+    load.every = true;
+    let mut lines = Vec::new();
+    run(load, &CancellationToken::new(), |live| lines.extend(live.lines.clone())).await.unwrap();
+    lines.sort_by_key(|line| line.nth);
+    assert_eq!(lines.iter().map(|line| line.nth).collect::<Vec<_>>(), (1..=20).collect::<Vec<_>>());
+    assert_eq!(lines.iter().filter(|line| line.failure == Some("status") && line.status == Some(409)).count(), 10);
+}
+
+#[tokio::test]
+async fn actions_are_counted_apart_and_share_the_load_by_weight() {
+    let router = Router::new()
+        .route("/a", get(async || "a"))
+        .route("/b/{nth}", post(async || (StatusCode::CREATED, r#"{"id":1}"#)));
+    let address = serve(router).await;
+    let mut load = load(address, counted(400)).await;
+    load.mix = sent(
+        "[[actions]]\nname = 'a'\nweight = 3\npath = '/a'\n\
+         [[actions]]\nname = 'b'\npath = '/b/{{ seq() }}'\nbody = '{}'\nexpect = ['/id']\n",
+    );
+    let measured = run(load, &CancellationToken::new(), |_| ()).await.unwrap();
+    let actions = &measured.pass.actions;
+    assert_eq!((&*actions[0].name, &*actions[1].name, measured.pass.succeeded), ("a", "b", 400));
+    assert_eq!(actions.iter().map(|action| action.requests).sum::<u64>(), 400);
+    assert!((250..350).contains(&actions[0].requests), "{actions:?}");
+    // The log has the same numbers.
+    let tags: Vec<_> = measured.log.tags().into_iter().map(|(tag, times)| (tag.to_owned(), times.len())).collect();
+    assert!(tags.contains(&("action:a".into(), actions[0].requests)), "{tags:?}");
+    assert!(tags.contains(&("status:201".into(), actions[1].requests)), "{tags:?}");
+    assert_eq!(measured.log.whole().len(), 400);
 }
 
 #[tokio::test]
@@ -130,7 +181,7 @@ async fn a_service_that_is_not_there_is_told_from_one_that_fails() {
     let gone = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let address = gone.local_addr().unwrap();
     drop(gone);
-    let error = run(load(address, Extent::Requests(10)).await, &CancellationToken::new(), |_| ()).await.unwrap_err();
+    let error = run(load(address, counted(10)).await, &CancellationToken::new(), |_| ()).await.err().unwrap();
     assert!(matches!(error, Error::NoAnswer { .. }));
     assert!(error.to_string().contains("refused") && error.to_string().contains("check that"), "{error}");
 }

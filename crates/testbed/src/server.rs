@@ -211,7 +211,7 @@ impl Server {
     }
 
     /// The database that exists before any of ours does.
-    pub(crate) fn maintenance_database(&self) -> &str {
+    pub fn maintenance_database(&self) -> &str {
         self.started.admin.get_dbname().unwrap_or("postgres")
     }
 

@@ -26,6 +26,7 @@ pub(super) fn comparison(evidence: &Evidence) -> Option<Section> {
         paragraphs: vec![format!("The published database was some 50 ms away, over TLS. {how_to_compare}")],
         table: Some(table?),
         essential: true,
+        ..Section::default()
     })
 }
 

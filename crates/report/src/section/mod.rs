@@ -2,11 +2,12 @@
 
 mod comparison;
 mod round_trips;
+mod stress;
 
 use tare_evidence::units::{percent, rate, time, whole};
-use tare_evidence::{Ceiling, Evidence, Latency, LatencyReading, Network, Pass, SuccessReading, missed};
+use tare_evidence::{Ceiling, Evidence, Network, missed};
 
-/// A title, sentences, and perhaps a table.
+/// A title, sentences, and perhaps a table and a figure.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Section {
     /// What it is about.
@@ -15,6 +16,8 @@ pub struct Section {
     pub paragraphs: Vec<String>,
     /// Figures.
     pub table: Option<Table>,
+    /// Lines of characters that are shown as they are, one below the other, below the table.
+    pub figure: Option<String>,
     /// Whether a summary has it, too.
     pub essential: bool,
 }
@@ -31,21 +34,11 @@ pub struct Table {
 /// All that is told of `evidence`; what was not measured has no section. Times are predicted at the distances
 /// `predict_ms`, each a round-trip time in milliseconds.
 pub fn sections(evidence: &Evidence, predict_ms: &[f64]) -> Vec<Section> {
-    [
-        verdict(evidence),
-        comparison::comparison(evidence),
-        round_trips::round_trips(evidence, predict_ms),
-        stress(evidence),
-        components(evidence),
-        profiles(evidence),
-        ceilings(evidence),
-        checks(evidence),
-        benches(evidence),
-        how(evidence),
-    ]
-    .into_iter()
-    .flatten()
-    .collect()
+    let mut told =
+        vec![verdict(evidence), comparison::comparison(evidence), round_trips::round_trips(evidence, predict_ms)];
+    told.extend(stress::sections(evidence));
+    told.extend([profiles(evidence), ceilings(evidence), checks(evidence), benches(evidence), how(evidence)]);
+    told.into_iter().flatten().collect()
 }
 
 /// One sentence: whether all was met, and what was not.
@@ -110,91 +103,6 @@ fn network(Network { name, round_trip_ms, jitter_ms, .. }: &Network) -> String {
     }
 }
 
-fn stress(evidence: &Evidence) -> Option<Section> {
-    let header =
-        ["pass", "requests", "success", "5xx", "min", "mean", "P50", "P95", "P99", "max", "throughput", "total"];
-    let rows = evidence.passes.iter().map(|pass| {
-        let Latency { min_ms, mean_ms, p50_ms, p95_ms, p99_ms, max_ms } = pass.latency;
-        let latency = [min_ms, mean_ms, p50_ms, p95_ms, p99_ms, max_ms].map(time);
-        let mut row = vec![
-            label(pass, evidence),
-            format!("{} × {}", whole(pass.requests as f64), pass.concurrency),
-            percent(pass.success_rate()),
-            pass.server_errors().to_string(),
-        ];
-        row.extend(latency);
-        row.extend([rate(pass.throughput()), time(pass.seconds * 1e3)]);
-        row
-    });
-    let rows: Vec<_> = rows.collect();
-    let readings = evidence.passes.iter().flat_map(|pass| {
-        let (success, latency) = (SuccessReading::of(pass.success_rate()), LatencyReading::of(pass.latency.p95_ms));
-        let reading = format!(
-            "{}: success {}: {}; P95 {}: {}.",
-            label(pass, evidence),
-            percent(pass.success_rate()),
-            success.advice(),
-            time(pass.latency.p95_ms),
-            latency.advice()
-        );
-        let failures = pass.failures.iter().map(|failure| {
-            format!(
-                "{}: {} × {}, the first: {}",
-                label(pass, evidence),
-                whole(failure.count as f64),
-                failure.kind,
-                failure.example
-            )
-        });
-        std::iter::once(reading).chain(failures).collect::<Vec<_>>()
-    });
-    let paragraphs = readings.collect();
-    Some(Section { title: "Stress".into(), paragraphs, table: table(&header, rows), essential: true })
-        .filter(|section| section.table.is_some())
-}
-
-fn label(pass: &Pass, evidence: &Evidence) -> String {
-    let name = evidence.label(pass);
-    if pass.interrupted { format!("{name} (interrupted)") } else { name }
-}
-
-fn components(evidence: &Evidence) -> Option<Section> {
-    // Of each strategy the pass that is compared; the others would make the table wider than a screen.
-    let is_compared = |pass: &&Pass| match &pass.strategy {
-        Some(strategy) => evidence.pass(strategy) == Some(*pass),
-        None => true,
-    };
-    let passes: Vec<_> =
-        evidence.passes.iter().filter(is_compared).filter(|pass| !pass.components.is_empty()).collect();
-    let mut header = vec!["component".to_owned()];
-    header.extend(
-        passes
-            .iter()
-            .flat_map(|pass| [format!("{} P50", label(pass, evidence)), format!("{} P95", label(pass, evidence))]),
-    );
-    let mut names: Vec<&str> = Vec::new();
-    for (name, _) in passes.iter().flat_map(|pass| &pass.components) {
-        if !names.contains(&&**name) {
-            names.push(name);
-        }
-    }
-    let rows = names.iter().map(|name| {
-        let times = passes.iter().flat_map(|pass| {
-            let latency = pass.components.iter().find(|(known, _)| known == name).map(|(_, latency)| latency);
-            latency.map_or_else(Default::default, |latency| [time(latency.p50_ms), time(latency.p95_ms)])
-        });
-        std::iter::once((*name).to_owned()).chain(times).collect()
-    });
-    let rows: Vec<Vec<String>> = rows.collect();
-    Some(Section {
-        title: "Where the time went under load".into(),
-        paragraphs: vec!["As the server told in Server-Timing; network is the rest of what the client saw.".into()],
-        table: (!passes.is_empty()).then_some(Table { header, rows }),
-        essential: true,
-    })
-    .filter(|section| section.table.is_some())
-}
-
 fn profiles(evidence: &Evidence) -> Option<Section> {
     let header = ["component", "strategy", "median", "share"];
     let rows = evidence.profiles.iter().flat_map(|profile| {
@@ -207,8 +115,14 @@ fn profiles(evidence: &Evidence) -> Option<Section> {
     let rows: Vec<_> = rows.collect();
     let paragraphs: Vec<_> = evidence.profiles.iter().map(|profile| profile.finding.clone()).collect();
     let any = !paragraphs.is_empty();
-    Some(Section { title: "One request at a time".into(), paragraphs, table: table(&header, rows), essential: true })
-        .filter(|_| any)
+    Some(Section {
+        title: "One request at a time".into(),
+        paragraphs,
+        table: table(&header, rows),
+        essential: true,
+        ..Section::default()
+    })
+    .filter(|_| any)
 }
 
 fn ceilings(evidence: &Evidence) -> Option<Section> {
@@ -227,7 +141,7 @@ fn ceilings(evidence: &Evidence) -> Option<Section> {
     };
     let paragraphs: Vec<_> = evidence.ceilings.iter().map(sentence).collect();
     let any = !paragraphs.is_empty();
-    Some(Section { title: "Against the database alone".into(), paragraphs, table: None, essential: true })
+    Some(Section { title: "Against the database alone".into(), paragraphs, essential: true, ..Section::default() })
         .filter(|_| any)
 }
 
@@ -249,6 +163,7 @@ fn checks(evidence: &Evidence) -> Option<Section> {
         },
         table: table(&header, rows),
         essential: true,
+        ..Section::default()
     })
     .filter(|section| section.table.is_some() || !section.paragraphs.is_empty())
 }
@@ -279,7 +194,7 @@ fn how(evidence: &Evidence) -> Option<Section> {
         title: "How it was measured".into(),
         paragraphs: [Some(machine), settings].into_iter().flatten().collect(),
         table: table(&["step", "took"], rows),
-        essential: false,
+        ..Section::default()
     })
 }
 

@@ -32,7 +32,7 @@ pub(super) fn round_trips(evidence: &Evidence, predict_ms: &[f64]) -> Option<Sec
     let header = header.chain(predict_ms.iter().map(|distance| format!("at {distance} ms"))).collect();
     let rows: Vec<_> = rows.into_iter().map(|(bench, counted)| row(bench, counted, predict_ms)).collect();
     let table = (!rows.is_empty()).then_some(Table { header, rows });
-    Some(Section { title: "Round trips".into(), paragraphs, table, essential: true })
+    Some(Section { title: "Round trips".into(), paragraphs, table, essential: true, ..Section::default() })
 }
 
 /// The law of a bench whose times tell of another number of round trips than was counted.

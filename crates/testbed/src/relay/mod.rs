@@ -22,7 +22,6 @@ use self::counts::{Entry, Ledger};
 use self::passage::{Dice, Link, Passage};
 use crate::{Error, Network, Server};
 
-mod alarm;
 mod counts;
 mod passage;
 

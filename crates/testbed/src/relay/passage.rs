@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use fastrand::Rng;
+use tare_alarm::Alarm;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::select;
 use tokio::sync::{mpsc, watch};
 
 use super::State;
-use super::alarm::Alarm;
 use crate::Network;
 
 /// Bytes passed on at a time, at most.

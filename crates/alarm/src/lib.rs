@@ -1,4 +1,5 @@
-//! Waking up at a moment, to some microseconds. Tokio's own timers are exact to a millisecond, which is much of a distance.
+//! Waking up at a moment, to some microseconds. Tokio's own timers are exact to a millisecond, which is
+//! much of a distance, and of an answer's time.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -14,10 +15,15 @@ use tokio::io::unix::AsyncFd;
 const EARLY: Duration = Duration::from_micros(200);
 const NOTHING: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
 
-pub(super) struct Alarm(AsyncFd<OwnedFd>);
+/// A timer of the kernel's, registered with the runtime it was made on.
+pub struct Alarm(AsyncFd<OwnedFd>);
 
 impl Alarm {
-    pub(super) fn new() -> io::Result<Self> {
+    /// A timer that is not set.
+    ///
+    /// # Errors
+    /// The process has no descriptor left for it.
+    pub fn new() -> io::Result<Self> {
         let timer = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC)?;
         #[expect(
             deprecated,
@@ -27,7 +33,10 @@ impl Alarm {
     }
 
     /// Returns at `due`, or at once when it has passed.
-    pub(super) async fn at(&self, due: Instant) -> io::Result<()> {
+    ///
+    /// # Errors
+    /// What the kernel says of the timer.
+    pub async fn at(&self, due: Instant) -> io::Result<()> {
         for early in [EARLY, Duration::ZERO] {
             let ahead = due.saturating_duration_since(Instant::now()).saturating_sub(early);
             if !ahead.is_zero() {

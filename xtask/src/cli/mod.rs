@@ -1,12 +1,17 @@
 //! Every flag of every command.
 
+mod calibrate;
+mod load;
+
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::builder::PossibleValue;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tare_gateway::Strategy;
 use tare_testbed::{Network, Provider, Size};
+
+pub use self::calibrate::{Calibrate, CalibrationPart};
+pub use self::load::{Format, Merge, Stress, StressCommand, Subject};
 
 /// Finds out which component of a multi-tenant API is slow, what each fix is worth, and keeps it from coming back.
 ///
@@ -24,8 +29,10 @@ pub enum Command {
     Perf(Perf),
     /// The benches alone, each component's ways side by side.
     Bench(Bench),
-    /// So many requests at such a concurrency, against the built-in server or any URL.
-    Stress(Stress),
+    /// Load on the built-in server or any URL: so many at a time, at a rate, or to find the highest rate that holds.
+    Stress(Box<Stress>),
+    /// How far the figures of the load can be trusted on this machine: known latencies, a stall, memory, and beside oha and wrk.
+    Calibrate(Calibrate),
     /// One action taken apart: its query alone beside the whole request.
     Profile(Profile),
     /// Shows the evidence of an earlier run.
@@ -210,69 +217,6 @@ impl BenchName {
     }
 }
 
-/// What to send, and where.
-#[derive(Debug, Clone, Args)]
-pub struct Subject {
-    /// Send to this URL instead of the built-in server. The bearer token comes from TEST_JWT in the environment.
-    #[arg(long, requires = "body")]
-    pub url: Option<String>,
-
-    /// The JSON body to send to --url, or `@FILE` with it.
-    #[arg(long, value_name = "JSON", requires = "url")]
-    pub body: Option<String>,
-
-    /// A JSON pointer to something the body of a success holds, like `/result/id`; may be given more than once.
-    #[arg(long = "expect", value_name = "POINTER", requires = "url")]
-    pub promises: Vec<String>,
-
-    /// Allow load off this machine. Ask its owner first.
-    #[arg(long, requires = "url")]
-    pub allow_remote: bool,
-
-    /// Certificates to trust for an https --url, PEM; the operating system's when left out.
-    #[arg(long, value_name = "FILE", requires = "url")]
-    pub root_certificate: Option<PathBuf>,
-
-    /// The action to ask of the built-in server.
-    #[arg(long, default_value = "view_part_details", conflicts_with = "url")]
-    pub action: String,
-
-    /// The fixes of the built-in server: `before`, `after`, or fixes joined by `+`.
-    #[arg(long, default_value = "after", conflicts_with = "url")]
-    pub strategy: Strategy,
-}
-
-#[derive(Debug, Args)]
-pub struct Stress {
-    #[command(flatten)]
-    pub subject: Subject,
-
-    /// Requests to count.
-    #[arg(long, short = 'n', default_value_t = 500, value_parser = clap::value_parser!(u64).range(1..))]
-    pub requests: u64,
-
-    /// Connections, each with one request at a time.
-    #[arg(long, short = 'c', default_value_t = 10, value_parser = concurrency)]
-    pub concurrency: usize,
-
-    /// Requests to send before counting begins.
-    #[arg(long, default_value_t = 50)]
-    pub warmup: u64,
-
-    /// Seconds after which a request is given up.
-    #[arg(long, default_value = "30", value_parser = seconds)]
-    pub timeout: Duration,
-
-    /// Requests that the built-in server works on at a time, as by so many blocking threads; all there are when left out.
-    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..), conflicts_with = "url")]
-    pub workers: Option<u16>,
-
-    #[command(flatten)]
-    pub postgres: Postgres,
-    #[command(flatten)]
-    pub judged: Judged,
-}
-
 #[derive(Debug, Args)]
 pub struct Profile {
     #[command(flatten)]
@@ -329,11 +273,6 @@ pub struct Db {
     pub postgres: Postgres,
 }
 
-fn seconds(given: &str) -> Result<Duration, String> {
-    let seconds: f64 = given.parse().map_err(|_| "not a number of seconds".to_owned())?;
-    Duration::try_from_secs_f64(seconds).ok().filter(|time| !time.is_zero()).ok_or("must be more than 0".into())
-}
-
 fn distance(given: &str) -> Result<f64, String> {
     let network: Network = given.parse().map_err(|error: tare_testbed::NetworkError| error.to_string())?;
     match given.contains("jitter=") || given.contains("bandwidth=") {
@@ -346,13 +285,6 @@ fn parts(given: &str) -> Result<usize, String> {
     match given.parse() {
         Ok(parts @ 100..=10_000_000) => Ok(parts),
         _ => Err("must be a whole number from 100 to 10000000".into()),
-    }
-}
-
-fn concurrency(given: &str) -> Result<usize, String> {
-    match given.parse() {
-        Ok(concurrency @ 1..=10_000) => Ok(concurrency),
-        _ => Err("must be a whole number from 1 to 10000".into()),
     }
 }
 
