@@ -13,6 +13,7 @@ mod log;
 mod mix;
 mod outcome;
 mod pace;
+mod promise;
 mod request;
 mod spec;
 mod tail;

@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use http::header::LOCATION;
-use serde_json::Value;
-
 use crate::connection::{Answer, NoAnswer};
+use crate::promise::missing;
+use http::header::LOCATION;
 
 /// Bytes of an unexpected body that are shown.
 const EXCERPT: usize = 200;
@@ -38,13 +37,13 @@ pub(crate) fn failure(outcome: &Outcome, promises: &[String]) -> Option<(&'stati
     }
 }
 
-/// Why `body` is not the success it should be: it is not JSON, or nothing is where one of the JSON pointers `promises` points.
-pub fn broken_promise(body: &[u8], promises: &[String]) -> Option<String> {
-    let Ok(json) = serde_json::from_slice::<Value>(body) else {
-        return Some(format!("not JSON: {}", excerpt(body)));
-    };
-    let missing = promises.iter().find(|pointer| json.pointer(pointer).is_none_or(Value::is_null))?;
-    Some(format!("{missing} is missing: {}", excerpt(body)))
+/// Why `body` is not the success it should be.
+fn broken_promise(body: &[u8], promises: &[String]) -> Option<String> {
+    match missing(body, promises) {
+        Ok(None) => None,
+        Ok(Some(pointer)) => Some(format!("{pointer} is missing: {}", excerpt(body))),
+        Err(_) => Some(format!("not JSON: {}", excerpt(body))),
+    }
 }
 
 /// `500: oops`, `302 to /elsewhere: an empty body`.

@@ -53,8 +53,8 @@ struct Action {
 pub(crate) struct Timing {
     /// Since it was due, or sent where nothing is due.
     pub(crate) latency: Duration,
-    /// Between when it was due and when it was sent.
-    pub(crate) waited: Duration,
+    /// Between when it was due and when it was sent; nothing where nothing is due.
+    pub(crate) waited: Option<Duration>,
 }
 
 impl Tally {
@@ -67,7 +67,8 @@ impl Tally {
         promises: &[String],
     ) -> Option<&'static str> {
         self.window.latency.record(latency);
-        self.lateness.record(waited);
+        waited.inspect(|waited| self.lateness.record(*waited));
+        let waited = waited.unwrap_or_default();
         self.told.clear();
         if let Outcome::Answer(answer) = outcome {
             self.statuses.entry(answer.status).or_default().record(latency);
@@ -207,7 +208,7 @@ mod tests {
     }
 
     fn after_ms(latency: u64) -> Timing {
-        Timing { latency: Duration::from_millis(latency), waited: Duration::ZERO }
+        Timing { latency: Duration::from_millis(latency), waited: None }
     }
 
     #[test]
@@ -235,7 +236,7 @@ mod tests {
     fn what_the_server_does_not_tell_of_is_the_network() {
         let mut tally = Tally::default();
         let outcome = answer(200, "{}", Some("auth;dur=0.25, action;dur=2.5"));
-        let timing = Timing { latency: Duration::from_millis(9), waited: Duration::from_millis(5) };
+        let timing = Timing { latency: Duration::from_millis(9), waited: Some(Duration::from_millis(5)) };
         tally.count(0, &outcome, timing, &[]);
         let components = tally.components();
         assert_eq!(components.iter().map(|(name, _)| *name).collect::<Vec<_>>(), ["auth", "action", "network"]);

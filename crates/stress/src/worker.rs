@@ -221,10 +221,10 @@ async fn send(share: &Share, connection: &mut Connection, tally: &Mutex<Tally>, 
             }
         };
         let Some((nth, due)) = next else { return };
-        let due = due.unwrap_or(now);
-        let waited = now.saturating_duration_since(due);
-        let (action, outcome) = attempt(&load.mix, connection, load.warmup + 1 + nth, waited, load.timeout).await;
-        let timing = Timing { latency: due.elapsed(), waited };
+        let waited = due.map(|due| now.saturating_duration_since(due));
+        let late = waited.unwrap_or_default();
+        let (action, outcome) = attempt(&load.mix, connection, load.warmup + 1 + nth, late, load.timeout).await;
+        let timing = Timing { latency: due.unwrap_or(now).elapsed(), waited };
         let promises = load.mix.action(action).promises();
         let mut tally = tally.lock().unwrap_or_else(PoisonError::into_inner);
         let failure = tally.count(action, &outcome, timing, promises);

@@ -3,6 +3,7 @@
 //! An instrument is held against what is known: a service with known latencies, a service that stalls, a long pass beside a
 //! short one, and the same load sent by others.
 
+mod clients;
 mod known;
 mod memory;
 mod rivals;
@@ -11,6 +12,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::TimeVal;
 use tare_evidence::{Check, Latency, Pass};
 use tare_stress::{Extent, Mix, Pace, Request, Target};
 use tokio_util::sync::CancellationToken;
@@ -60,6 +63,7 @@ impl Plan {
             Part::Latencies => Duration::from_secs_f64(self.times as f64 * (1.0 / SLOW_RATE + 0.002)),
             Part::Stall => 2 * WITH_STALL,
             Part::Memory => Duration::from_micros(35) * self.requests as u32,
+            Part::Clients => self.round * self.rounds as u32 * 2,
             Part::Rivals => {
                 self.round * (self.rounds * rivals::CLIENTS * rivals::CONNECTIONS.len()) as u32
                     + Duration::from_secs(10)
@@ -86,6 +90,7 @@ async fn measure(session: &mut Session, parts: &[Part], plan: &Plan, options: &C
         let checks = match part {
             Part::Latencies => session.step(part.name(), latencies(plan, &progress, &stop)).await?,
             Part::Stall => session.step(part.name(), stall(&progress, &stop)).await?,
+            Part::Clients => session.step(part.name(), clients::measure(plan, &progress)).await?,
             Part::Memory => session.step(part.name(), memory::measure(plan.requests, &progress)).await?,
             Part::Rivals => {
                 let testbed = session.testbed(options.postgres).await?;
@@ -201,6 +206,13 @@ async fn stalled(pace: Option<Pace>, progress: &Progress, stop: &CancellationTok
     let from = Instant::now() + BEFORE_STALL;
     known.stall(from, from + STALL);
     Ok(send(sending(&known, "stall").await?, None, &amount, progress, stop).await?.pass)
+}
+
+/// Processor time that `who` has taken so far. Of children, those that have ended.
+fn cpu(who: UsageWho) -> Result<Duration> {
+    let usage = getrusage(who)?;
+    let time = |time: TimeVal| Duration::new(time.tv_sec().unsigned_abs(), time.tv_usec().unsigned_abs() as u32 * 1000);
+    Ok(time(usage.user_time()) + time(usage.system_time()))
 }
 
 fn ms(time: Duration) -> f64 {

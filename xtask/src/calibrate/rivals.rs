@@ -2,14 +2,14 @@
 
 use std::path::Path;
 use std::process::Stdio;
-use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use nix::sys::resource::UsageWho;
 use tare_evidence::{Check, median};
 use tare_testbed::{Prepared, PrivateFolder, Template, Testbed};
 use tokio::process::Command;
 
-use crate::calibrate::Plan;
+use crate::calibrate::{Plan, cpu};
 use crate::progress::Progress;
 use crate::service::Service;
 use crate::stress::PUBLISHED_ACTION;
@@ -140,32 +140,23 @@ impl Subject {
 
     async fn wrk(&self, connections: usize) -> Result<Option<Sent>> {
         let Some(wrk) = Wrk::find(&self.url, std::slice::from_ref(&self.request)).await? else { return Ok(None) };
-        let before = children_cpu()?;
+        let before = cpu(UsageWho::RUSAGE_CHILDREN)?;
         let per_second = wrk.requests_per_second(connections, self.seconds).await?;
-        let cpu = (children_cpu()? - before).as_secs_f64();
+        let cpu = (cpu(UsageWho::RUSAGE_CHILDREN)? - before).as_secs_f64();
         Ok(Some(Sent { per_second, cpu_per_request: cpu / (per_second * self.seconds as f64) }))
     }
 }
 
 /// Runs a client to its end: what it said, and the processor time it took in seconds.
 async fn run(mut command: Command) -> Result<(String, f64)> {
-    let before = children_cpu()?;
+    let before = cpu(UsageWho::RUSAGE_CHILDREN)?;
     let program = Path::new(command.as_std().get_program()).display().to_string();
     let output = command.stdin(Stdio::null()).kill_on_drop(true).output().await;
     let output = output.with_context(|| format!("cannot run {program}"))?;
-    let cpu = (children_cpu()? - before).as_secs_f64();
+    let cpu = (cpu(UsageWho::RUSAGE_CHILDREN)? - before).as_secs_f64();
     // 1: measured, and a target was missed, which is not the point here.
     match output.status.code() {
         Some(0 | 1) => Ok((String::from_utf8_lossy(&output.stdout).into_owned(), cpu)),
         _ => bail!("{program} failed: {}", String::from_utf8_lossy(&output.stderr).trim()),
     }
-}
-
-/// Processor time of the processes that this one started and that have ended.
-fn children_cpu() -> Result<Duration> {
-    let usage = nix::sys::resource::getrusage(nix::sys::resource::UsageWho::RUSAGE_CHILDREN)?;
-    let time = |time: nix::sys::time::TimeVal| {
-        Duration::new(time.tv_sec().unsigned_abs(), time.tv_usec().unsigned_abs() as u32 * 1000)
-    };
-    Ok(time(usage.user_time()) + time(usage.system_time()))
 }

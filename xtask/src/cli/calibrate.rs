@@ -10,7 +10,7 @@ pub struct Calibrate {
     #[arg(id = "calibrated", value_name = "PART")]
     pub parts: Vec<CalibrationPart>,
 
-    /// Fewer requests and rounds: some three minutes instead of eight.
+    /// Fewer requests and rounds: some three minutes instead of fourteen.
     #[arg(long)]
     pub quick: bool,
 
@@ -29,12 +29,14 @@ pub enum CalibrationPart {
     Stall,
     /// Memory of a long pass beside that of a short one.
     Memory,
+    /// Processor time of the client that the load is made of, beside reqwest.
+    Clients,
     /// Requests per second and processor time beside oha and wrk, where they are installed.
     Rivals,
 }
 
 impl CalibrationPart {
-    pub const ALL: [Self; 4] = [Self::Latencies, Self::Stall, Self::Memory, Self::Rivals];
+    pub const ALL: [Self; 5] = [Self::Latencies, Self::Stall, Self::Memory, Self::Clients, Self::Rivals];
 
     /// The name of its step.
     pub const fn name(self) -> &'static str {
@@ -42,6 +44,7 @@ impl CalibrationPart {
             Self::Latencies => "latencies",
             Self::Stall => "stall",
             Self::Memory => "memory",
+            Self::Clients => "clients",
             Self::Rivals => "rivals",
         }
     }
