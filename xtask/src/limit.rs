@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use tare_evidence::{Limit, Pass, Targets, Trial};
+use tare_evidence::{Check, Limit, Pass, Targets, Trial};
 use tare_stress::{Extent, Pace, Search};
 
 use crate::cli;
@@ -80,6 +80,15 @@ impl Looking {
             Ok(())
         };
         session.step(STEP, step).await?;
+        // Interrupted, it was not looked for to its end.
+        if !session.stop.is_cancelled() {
+            session.evidence.checks.push(Check {
+                what: format!("limit {}", limit.name),
+                measured: limit.held.map_or_else(|| "none".to_owned(), |held| format!("{held} req/s")),
+                required: format!("a rate at which {} hold", limit.targets),
+                met: limit.held.is_some(),
+            });
+        }
         session.evidence.limits.push(limit);
         session.save()
     }

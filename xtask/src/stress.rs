@@ -247,7 +247,7 @@ fn keep(session: &mut Session, measured: Measured) -> Result<()> {
     session.evidence.passes.push(pass);
     let pass = session.evidence.passes.last().expect("it was just put there");
     let name = session.evidence.label(pass).replace([' ', '/'], "-");
-    write_atomically(&session.beside(&format!("{name}.hlog")), &log.to_text()?)?;
+    write_atomically(&session.beside(&format!("{name}.hlog")), &log)?;
     write_atomically(&session.beside(&format!("{name}.csv")), &csv(pass))?;
     session.save()
 }

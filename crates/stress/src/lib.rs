@@ -81,6 +81,9 @@ pub enum Error {
     /// A bearer token that no header can carry.
     #[error("the token is not one that a header can carry: it holds spaces, line ends or other control characters")]
     BadToken,
+    /// What was measured does not fit into a log.
+    #[error(transparent)]
+    Log(#[from] LogError),
     /// The certificates to trust.
     #[error("TLS cannot be prepared: {0}")]
     Tls(#[source] std::io::Error),

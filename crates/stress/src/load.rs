@@ -3,7 +3,6 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use hdrhistogram::Histogram;
 use tare_evidence::Pass;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
@@ -13,7 +12,7 @@ use crate::tally::{Recent, Tally};
 use crate::timeline::{Timeline, WINDOW, Window, spans};
 use crate::times::Times;
 use crate::worker::{Crew, attempt};
-use crate::{Action, Connection, Entry, Error, Log, Mix, Pace, Target};
+use crate::{Action, Connection, Entry, Error, LogError, Mix, Pace, Target, log};
 
 /// Classes of the histogram that is told.
 const BARS: usize = 12;
@@ -98,8 +97,8 @@ pub struct Measured {
     pub pass: Pass,
     /// Its latencies over time.
     pub windows: Vec<Window>,
-    /// Its histograms, to be written to a file.
-    pub log: Log,
+    /// Its histograms, as the text of a log that [`crate::Log::parse`] reads.
+    pub log: String,
     /// When counting began.
     pub began: Instant,
 }
@@ -136,7 +135,7 @@ pub async fn run(load: Load, stop: &CancellationToken, mut progress: impl FnMut(
     }
     let interrupted = stop.is_cancelled();
     let (share, tally) = crew.end();
-    Ok(watch.measured(&share.load, tally, interrupted))
+    Ok(watch.measured(&share.load, tally, interrupted)?)
 }
 
 /// Whether anything answers at all; what it answers is for the pass to tell.
@@ -206,10 +205,10 @@ impl Watch {
         }
     }
 
-    fn measured(self, load: &Load, tally: Tally, interrupted: bool) -> Measured {
+    fn measured(self, load: &Load, tally: Tally, interrupted: bool) -> Result<Measured, LogError> {
         let windows = self.timeline.finish();
         let names: Vec<_> = load.mix.actions().iter().map(Action::name).collect();
-        let log = log(self.began_at, self.looked, &windows, &tally, &names, load.pace.is_some());
+        let log = log(self.began_at, self.looked, &windows, &tally, &names, load.pace.is_some())?;
         let summaries = |times: Vec<(&str, &Times)>| {
             times.into_iter().map(|(name, times)| (name.to_owned(), times.summary())).collect::<Vec<_>>()
         };
@@ -240,29 +239,34 @@ impl Watch {
             tail: tally.tail(),
             failures: tally.failures(&|text| load.mix.redact(text).into_owned()),
         };
-        Measured { pass, windows, log, began: self.began }
+        Ok(Measured { pass, windows, log, began: self.began })
     }
 }
 
-/// Every histogram of a pass: the windows in order, then what is tagged, each of the whole pass.
-fn log(started: f64, length: Duration, windows: &[Window], tally: &Tally, names: &[&str], at_a_rate: bool) -> Log {
-    let mut entries: Vec<_> = windows
-        .iter()
-        .map(|window| Entry {
-            tag: None,
-            from_s: window.from().as_secs_f64(),
-            seconds: window.length().as_secs_f64(),
-            times: window.times(),
-        })
-        .collect();
-    let mut tagged = |tag: String, times: &Histogram<u64>| {
-        entries.push(Entry { tag: Some(tag), from_s: 0.0, seconds: length.as_secs_f64(), times: times.clone() });
-    };
-    tally.actions(names).for_each(|(action, times)| tagged(format!("action:{}", action.name), &times.0));
-    tally.statuses.iter().for_each(|(status, times)| tagged(format!("status:{status}"), &times.0));
-    tally.components().iter().for_each(|(name, times)| tagged(format!("component:{name}"), &times.0));
-    if at_a_rate {
-        tagged("lateness".into(), &tally.lateness.0);
-    }
-    Log { started, entries }
+/// Every histogram of a pass, as the text of a log: the windows in order, then what is tagged, each of the whole pass.
+fn log(
+    started: f64,
+    length: Duration,
+    windows: &[Window],
+    tally: &Tally,
+    names: &[&str],
+    at_a_rate: bool,
+) -> Result<String, LogError> {
+    let of_windows = windows.iter().map(|window| Entry {
+        tag: None,
+        from_s: window.from().as_secs_f64(),
+        seconds: window.length().as_secs_f64(),
+        times: window.times(),
+    });
+    let actions = tally.actions(names).map(|(action, times)| (format!("action:{}", action.name), times));
+    let statuses = tally.statuses.iter().map(|(status, times)| (format!("status:{status}"), times));
+    let components = tally.components().into_iter().map(|(name, times)| (format!("component:{name}"), times));
+    let lateness = at_a_rate.then(|| ("lateness".to_owned(), &tally.lateness));
+    let tagged = actions.chain(statuses).chain(components).chain(lateness).map(|(tag, times)| Entry {
+        tag: Some(tag),
+        from_s: 0.0,
+        seconds: length.as_secs_f64(),
+        times: times.0.clone(),
+    });
+    log::text(started, of_windows.chain(tagged))
 }

@@ -37,7 +37,8 @@ pub async fn measure(plan: &Plan, progress: &Progress) -> Result<Vec<Check>> {
             .await?,
         );
         let url = known.url();
-        let client = reqwest::Client::builder().no_proxy().build()?;
+        let client =
+            reqwest::Client::builder().tls_backend_preconfigured(tare_tls::client(None)?).no_proxy().build()?;
         reqwest.push(
             on_a_thread(plan.round, move |until| {
                 let (client, url, mut sent) = (client.clone(), url.clone(), 0);

@@ -2,6 +2,8 @@
 
 mod text;
 
+pub(crate) use text::text;
+
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 

@@ -1,6 +1,6 @@
 //! The HdrHistogram log format, version 1.3: comments, a legend, and a line for each histogram.
 
-use std::borrow::Cow;
+use std::borrow::{Borrow, Cow};
 use std::io::Read;
 use std::time::{Duration, SystemTime};
 
@@ -34,31 +34,7 @@ impl Log {
     /// # Errors
     /// [`LogError::Unwritable`] when a time is negative or no number, or a count does not fit.
     pub fn to_text(&self) -> Result<String, LogError> {
-        let started = duration("the start of the log", self.started)?;
-        let started = SystemTime::UNIX_EPOCH + started;
-        let mut serializer = V2DeflateSerializer::new();
-        let mut text = Vec::new();
-        IntervalLogWriterBuilder::new()
-            .add_comment(VERSION)
-            .with_start_time(started)
-            .with_base_time(started)
-            .begin_log_with(&mut text, &mut serializer)
-            .map_err(|error| unwritable("the head", error))?;
-        text.extend_from_slice(LEGEND.as_bytes());
-        // Another writer, as the legend can only be written between the two.
-        let mut lines = IntervalLogWriterBuilder::new();
-        let mut lines = lines
-            .with_max_value_divisor(NANOSECONDS_PER_MILLISECOND)
-            .begin_log_with(&mut text, &mut serializer)
-            .map_err(|error| unwritable("the head", error))?;
-        for entry in &self.entries {
-            let what = format!("the entry {:?} from {} s", entry.tag.as_deref().unwrap_or_default(), entry.from_s);
-            let (from, length) = (duration(&what, entry.from_s)?, duration(&what, entry.seconds)?);
-            let tag = entry.tag.as_deref().map(plain);
-            let tag = tag.as_deref().and_then(Tag::new);
-            lines.write_histogram(&entry.times, from, length, tag).map_err(|error| unwritable(&what, error))?;
-        }
-        Ok(String::from_utf8(text).expect("nothing but text has been written"))
+        text(self.started, &self.entries)
     }
 
     /// Reads the log in `text`, the content of the file `name`. Of each tag there is one entry, as after [`Log::merge`].
@@ -96,6 +72,35 @@ impl Log {
         });
         Ok(Log::merge([Log { started, entries: entries.collect() }]))
     }
+}
+
+/// A log as the text of a file, from entries of which there need not be more than one at a time: they are large.
+pub(crate) fn text(started: f64, entries: impl IntoIterator<Item = impl Borrow<Entry>>) -> Result<String, LogError> {
+    let started = SystemTime::UNIX_EPOCH + duration("the start of the log", started)?;
+    let mut serializer = V2DeflateSerializer::new();
+    let mut text = Vec::new();
+    IntervalLogWriterBuilder::new()
+        .add_comment(VERSION)
+        .with_start_time(started)
+        .with_base_time(started)
+        .begin_log_with(&mut text, &mut serializer)
+        .map_err(|error| unwritable("the head", error))?;
+    text.extend_from_slice(LEGEND.as_bytes());
+    // Another writer, as the legend can only be written between the two.
+    let mut lines = IntervalLogWriterBuilder::new();
+    let mut lines = lines
+        .with_max_value_divisor(NANOSECONDS_PER_MILLISECOND)
+        .begin_log_with(&mut text, &mut serializer)
+        .map_err(|error| unwritable("the head", error))?;
+    for entry in entries {
+        let entry = entry.borrow();
+        let what = format!("the entry {:?} from {} s", entry.tag.as_deref().unwrap_or_default(), entry.from_s);
+        let (from, length) = (duration(&what, entry.from_s)?, duration(&what, entry.seconds)?);
+        let tag = entry.tag.as_deref().map(plain);
+        let tag = tag.as_deref().and_then(Tag::new);
+        lines.write_histogram(&entry.times, from, length, tag).map_err(|error| unwritable(&what, error))?;
+    }
+    Ok(String::from_utf8(text).expect("nothing but text has been written"))
 }
 
 /// What the times of the lines that follow are counted from.
