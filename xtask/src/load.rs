@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
-use tare_stress::{Mix, Protocol, Request, Spec, Target};
+use tare_stress::{Mix, MixError, Protocol, Request, Spec, Target};
 use tare_testbed::{Fixture, Template, TenantFixture};
 
 use crate::cli::Subject;
@@ -52,9 +52,13 @@ impl Sending {
         let token = std::env::var(TOKEN).ok().filter(|token| !token.is_empty());
         let seed = seed.unwrap_or_else(|| fastrand::u64(..));
         let mix = match mix {
-            Some(file) => Mix::read(file, token.as_deref(), seed)?,
-            None => Mix::new(vec![spec(subject)?], Path::new("."), token.as_deref(), seed)?,
+            Some(file) => Mix::read(file, token.as_deref(), seed),
+            None => Mix::new(vec![spec(subject)?], Path::new("."), token.as_deref(), seed),
         };
+        let mix = mix.map_err(|error| match error {
+            MixError::Token(reason) => anyhow::Error::new(reason).context(format!("{TOKEN} cannot be sent")),
+            other => other.into(),
+        })?;
         if token.is_none() && !mix.carries_credentials() {
             eprintln!("{TOKEN} is not set: requests carry no token");
         }

@@ -41,13 +41,13 @@ impl Pace {
         Self { given: format!("{per_second}"), stages: vec![stage] }
     }
 
-    /// When the request `n` is due, since the beginning and counted from 0; nothing after the last stage.
+    /// When the request `n` is due, since the beginning and counted from 0; nothing after the last stage, or after all time.
     pub fn due(&self, n: u64) -> Option<Duration> {
         let (mut n, mut begun) = (n as f64, 0.0);
         for stage in &self.stages {
             let there_are = stage.requests();
             if n < there_are {
-                return Some(Duration::from_secs_f64(begun + stage.seconds_until(n)));
+                return Duration::try_from_secs_f64(begun + stage.seconds_until(n)).ok();
             }
             n -= there_are;
             begun += stage.seconds;
@@ -155,6 +155,7 @@ mod tests {
         assert_eq!([0, 1, 500].map(|n| due_ms(&pace, n)), [Some(0.0), Some(2.0), Some(1000.0)]);
         assert_eq!((pace.requests(), pace.duration()), (None, None));
         assert_eq!(pace, Pace::constant(500.0));
+        assert_eq!(Pace::constant(0.1).due(u64::MAX), None);
     }
 
     #[test]
