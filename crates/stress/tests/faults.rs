@@ -159,7 +159,13 @@ async fn tls_that_is_not_to_be_had_is_told_as_such() {
 
 #[tokio::test]
 async fn http2_is_not_spoken_to_a_service_that_does_not() {
-    let address = serve(Router::new().route("/", post(async || r#"{"ok":1}"#))).await;
+    let address = accept(|_, mut stream| async move {
+        let mut request = [0; 4096];
+        while stream.read(&mut request).await.is_ok_and(|bytes| bytes > 0) {
+            let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n").await;
+        }
+    })
+    .await;
     let mut load = load(address, counted(10)).await;
     load.target = load.target.over(Protocol::Http2);
     let error = run(load, &CancellationToken::new(), |_| ()).await.err().unwrap();

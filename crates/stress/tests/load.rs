@@ -11,7 +11,13 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::{get, post};
 use bed::{counted, load, pass, sent, serve, serve_counted};
-use tare_stress::{Error, Extent, Log, Pace, Request, run};
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::server::conn::http2;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tare_stress::{Error, Extent, Log, Pace, Protocol, Request, run};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -87,6 +93,32 @@ async fn without_reuse_each_request_has_a_connection_of_its_own() {
     load.target = load.target.without_reuse();
     let pass = pass(load).await;
     assert_eq!((pass.succeeded, pass.connections, accepted.load(Ordering::Relaxed)), (20, 20, 31));
+}
+
+#[tokio::test]
+async fn over_http2_requests_share_connections() {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let (address, accepted) = (listener.local_addr().unwrap(), Arc::new(AtomicUsize::new(0)));
+    let counts = accepted.clone();
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            counts.fetch_add(1, Ordering::Relaxed);
+            let answer = async |request: http::Request<Incoming>| {
+                assert_eq!(request.version(), http::Version::HTTP_2);
+                Ok::<_, std::convert::Infallible>(http::Response::new(Full::new(Bytes::from_static(br#"{"ok":1}"#))))
+            };
+            let connection = http2::Builder::new(TokioExecutor::new());
+            tokio::spawn(connection.serve_connection(TokioIo::new(stream), service_fn(answer)));
+        }
+    });
+    let mut load = load(address, counted(100)).await;
+    load.target = load.target.over(Protocol::Http2);
+    (load.concurrency, load.streams) = (8, 4);
+    let pass = pass(load).await;
+    assert_eq!((pass.requests, pass.succeeded), (100, 100), "{:?}", pass.failures);
+    // Two, and one for the first request of all.
+    assert_eq!(accepted.load(Ordering::Relaxed), 3);
 }
 
 #[tokio::test]
