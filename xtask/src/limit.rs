@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use tare_evidence::{Check, Limit, Pass, Targets, Trial};
+use tare_evidence::{Check, Limit, Pass, Targets, Trial, judge_pass};
 use tare_stress::{Extent, Pace, Search};
 
 use crate::cli;
@@ -45,8 +45,14 @@ impl Looking {
         strategy: Option<String>,
         sending: impl AsyncFn() -> Result<Sending>,
     ) -> Result<()> {
-        let targets = session.targets(strategy.as_deref());
-        let targets = Targets { p95_ms: self.p95_ms.or(targets.p95_ms), ..targets };
+        let targets = match self.p95_ms {
+            None => session.targets(),
+            // Instead of any other P95.
+            Some(p95_ms) => {
+                let others = session.targets().into_iter().map(|targets| Targets { p95_ms: None, ..targets });
+                others.chain([Targets { p95_ms: Some(p95_ms), ..Targets::default() }]).collect()
+            }
+        };
         let (progress, stop) = (session.progress.clone(), session.stop.clone());
         let mut limit = Limit { strategy: strategy.clone(), targets: words(&targets), ..Limit::default() };
         let step = async {
@@ -95,33 +101,20 @@ impl Looking {
 }
 
 /// What did not hold.
-fn missed(targets: &Targets, pass: &Pass, rate: f64) -> Vec<String> {
+fn missed(targets: &[Targets], pass: &Pass, rate: f64) -> Vec<String> {
     let kept_up =
         (pass.throughput() < KEPT_UP * rate).then(|| format!("{:.0} req/s came to their end", pass.throughput()));
-    let success = targets
-        .success_rate
-        .filter(|required| pass.success_rate() <= *required)
-        .map(|_| format!("success {:.1} %", pass.success_rate() * 100.0));
-    let errors = targets
-        .server_errors
-        .filter(|required| pass.server_errors() > *required)
-        .map(|_| format!("{} answers of 5xx", pass.server_errors()));
-    let latency = |what: &str, measured: f64, required: Option<f64>| {
-        required.filter(|required| measured >= *required).map(|_| format!("{what} {measured:.1} ms"))
-    };
-    let p50 = latency("P50", pass.latency.p50_ms, targets.p50_ms);
-    let p95 = latency("P95", pass.latency.p95_ms, targets.p95_ms);
-    [success, errors, p50, p95, kept_up].into_iter().flatten().collect()
+    let checks = checks(targets, pass);
+    let missed = tare_evidence::missed(&checks).map(|check| format!("{} {}", check.what, check.measured));
+    missed.chain(kept_up).collect()
 }
 
-/// `success > 99 %, no 5xx, P95 < 500 ms`.
-fn words(targets: &Targets) -> String {
-    let latency = |what: &str, bound: Option<f64>| bound.map(|bound| format!("{what} < {bound} ms"));
-    let all = [
-        targets.success_rate.map(|rate| format!("success > {} %", rate * 100.0)),
-        targets.server_errors.map(|errors| if errors == 0 { "no 5xx".into() } else { format!("5xx ≤ {errors}") }),
-        latency("P50", targets.p50_ms),
-        latency("P95", targets.p95_ms),
-    ];
-    all.into_iter().flatten().collect::<Vec<_>>().join(", ")
+/// `success > 99 %, 5xx ≤ 0, P95 < 500 ms`.
+fn words(targets: &[Targets]) -> String {
+    let asked = checks(targets, &Pass::default());
+    asked.iter().map(|check| format!("{} {}", check.what, check.required)).collect::<Vec<_>>().join(", ")
+}
+
+fn checks(targets: &[Targets], pass: &Pass) -> Vec<Check> {
+    targets.iter().flat_map(|targets| judge_pass(targets, pass)).collect()
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use tare_evidence::{
-    Config, Evidence, Postgres, Published, Run, Step, Targets, VERSION, Versioned, compare, judge, missed,
+    AFTER, Config, Evidence, Postgres, Published, Run, Step, Targets, VERSION, Versioned, compare, judge, missed,
 };
 use tare_testbed::{Fixture, Network, Server, Size, Testbed};
 use time::OffsetDateTime;
@@ -24,8 +24,6 @@ use crate::{machine, workspace};
 const GRACE: Duration = Duration::from_secs(1);
 /// Earlier runs that are looked at for how long steps take.
 const EARLIER: usize = 20;
-/// The strategy whose targets hold where there are no others.
-const AFTER: &str = "after";
 /// The name of the step that finds PostgreSQL.
 pub const POSTGRES: &str = "PostgreSQL";
 
@@ -143,12 +141,9 @@ impl Session {
         write_atomically(&self.folder.join("evidence.json"), &text)
     }
 
-    /// What a pass under `strategy` must reach; of somebody else's service what ours must with every fix on.
-    pub fn targets(&self, strategy: Option<&str>) -> Targets {
-        let network = self.config.networks.get(&self.evidence.run.network.name);
-        let targets = network.map_or(&self.config.targets, |network| &network.targets);
-        let of = |strategy| targets.get(strategy).or(self.config.targets.get(strategy)).copied();
-        of(strategy.unwrap_or(AFTER)).or_else(|| of(AFTER)).unwrap_or_default()
+    /// What every fix together must reach on this run's network.
+    pub fn targets(&self) -> Vec<Targets> {
+        self.config.targets(&self.evidence.run.network.name, AFTER).copied().collect()
     }
 
     /// A file beside the evidence.

@@ -136,7 +136,7 @@ fn what_cannot_be_sent_is_refused_with_what_can() {
     refused(with(&["--body", "{oops"]), &["--body is not JSON", "Content-Type: text/plain"]);
     refused(with(&["--body", "{{ 1 + }}"]), &["syntax error"]);
     refused(with(&["-H", "X: {{ env('TARE_NO_SUCH') }}"]), &["TARE_NO_SUCH is not set"]);
-    refused(with(&["--expect", "id"]), &["not a JSON pointer"]);
+    refused(with(&["--expect", "id"]), &["no JSON pointer", "/result/id"]);
     refused(with(&["--mix", "nowhere.toml"]), &["nowhere.toml"]);
     refused(with(&["--find-limit", "--rate", "5"]), &["--find-limit", "--rate"]);
     refused(with(&["--streams", "4"]), &["--http2"]);

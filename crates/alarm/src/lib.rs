@@ -1,5 +1,5 @@
-//! Waking up at a moment, to some microseconds. Tokio's own timers are exact to a millisecond, which is
-//! much of a distance, and of an answer's time.
+//! Waking up at a moment, to some microseconds. Tokio's own timers are exact to a millisecond, which is much of a distance
+//! and of an answer's time.
 
 use std::io;
 use std::os::fd::OwnedFd;

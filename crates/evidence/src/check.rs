@@ -1,7 +1,5 @@
 //! What had to be reached, and whether it was.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 
 use crate::config::{self, Budget, Config, Targets};
@@ -22,6 +20,8 @@ pub struct Check {
     pub met: bool,
 }
 
+/// The strategy with every fix on.
+pub const AFTER: &str = "after";
 /// What the name of a check of round trips ends in.
 const ROUND_TRIPS: &str = " round trips";
 
@@ -42,15 +42,19 @@ pub fn missed(checks: &[Check]) -> impl Iterator<Item = &Check> {
 /// the benches is judged by that part.
 pub fn judge(config: &Config, evidence: &Evidence) -> Vec<Check> {
     let network = config.networks.get(&evidence.run.network.name);
-    let targets = std::iter::once(&config.targets).chain(network.map(|network| &network.targets));
     // At a distance processors fall asleep between two answers, and how long work takes is another matter.
     let near = (!evidence.run.network.has_distance()).then_some(&config.budgets);
     let budgets = near.into_iter().chain(network.map(|network| &network.budgets)).flatten();
     let times = network.into_iter().flat_map(|network| &network.times_ms);
 
     let mut checks = Vec::new();
-    for targets in targets {
-        checks.extend(evidence.passes.iter().flat_map(|pass| judge_pass(targets, pass, evidence)));
+    for pass in &evidence.passes {
+        // Somebody else's service is held to what ours must reach with every fix on.
+        let strategy = pass.strategy.as_deref().unwrap_or(AFTER);
+        let targets = config.targets(&evidence.run.network.name, strategy);
+        let label = evidence.label(pass);
+        let named = |check: Check| Check { what: format!("stress/{label} {}", check.what), ..check };
+        checks.extend(targets.flat_map(|targets| judge_pass(targets, pass)).map(named));
     }
     checks.extend(budgets.filter_map(|budget| judge_budget(budget, evidence)));
     checks.extend(times.filter_map(|(id, range)| Some(judge_time(evidence.bench(id)?, *range))));
@@ -62,12 +66,10 @@ pub fn judge(config: &Config, evidence: &Evidence) -> Vec<Check> {
     checks
 }
 
-fn judge_pass(targets: &BTreeMap<String, Targets>, pass: &Pass, evidence: &Evidence) -> Vec<Check> {
-    // Somebody else's service is held to what ours must reach with every fix on.
-    let Some(targets) = targets.get(pass.strategy.as_deref().unwrap_or("after")) else { return Vec::new() };
-    let name = evidence.label(pass);
+/// Judges one pass by `targets`; what is judged is told as `success`, `5xx`, `P50` and `P95`.
+pub fn judge_pass(targets: &Targets, pass: &Pass) -> Vec<Check> {
     let check = |what: &str, measured: String, required: String, met: bool| Check {
-        what: format!("stress/{name} {what}"),
+        what: what.into(),
         measured,
         required,
         met,
@@ -150,6 +152,8 @@ fn bound(at_most: f64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use crate::{Interval, Latency, Machine, Network, Run};
 

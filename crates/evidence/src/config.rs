@@ -73,6 +73,12 @@ pub struct Ceiling {
 }
 
 impl Config {
+    /// All that a pass under `strategy` must reach on `network`: what is asked anywhere, and what is asked there.
+    pub fn targets(&self, network: &str, strategy: &str) -> impl Iterator<Item = &Targets> {
+        let there = self.networks.get(network).and_then(|network| network.targets.get(strategy));
+        self.targets.get(strategy).into_iter().chain(there)
+    }
+
     /// Reads TOML; unknown keys are errors, and the message shows the place.
     pub fn parse(text: &str) -> Result<Self, toml::de::Error> {
         toml::from_str(text)

@@ -14,7 +14,7 @@ mod server_timing;
 mod statistics;
 pub mod units;
 
-pub use check::{Check, judge, missed};
+pub use check::{AFTER, Check, judge, judge_pass, missed};
 pub use comparison::{Fit, Row, compare};
 pub use config::{AtNetwork, Budget, Ceiling as CeilingTarget, Config, Targets};
 pub use law::{Counted, Law, Point};

@@ -16,13 +16,11 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::Mutex;
 
-use crate::target::Protocol;
+use crate::target::{HTTP2, Protocol};
 use crate::{Request, Target};
 
 /// Bytes kept of a body, which may never end; what is beyond them is read and thrown away.
 const KEPT: usize = 1 << 20;
-/// What a connection over TLS is asked to speak.
-const HTTP2: &[u8] = b"h2";
 
 /// A connection, opened when it is first needed and again after the service has closed it.
 pub struct Connection {
@@ -104,15 +102,13 @@ impl Connection {
     /// request opens another.
     pub async fn send(&mut self, request: &Request) -> Result<Answer, NoAnswer> {
         let request = request.to(&self.target);
-        match &mut self.open {
-            Open::Http2(connection) => {
-                let mut sender = http2_sender(connection, &self.target, &mut self.opened).await?;
-                answer(sender.send_request(request).await).await
-            }
-            kept => match std::mem::replace(kept, Open::None) {
-                Open::Http1(http1) => self.send_http1(Some(http1), request).await,
-                _ => self.send_http1(None, request).await,
-            },
+        if let Open::Http2(connection) = &self.open {
+            let mut sender = http2_sender(connection, &self.target, &mut self.opened).await?;
+            return answer(sender.send_request(request).await).await;
+        }
+        match std::mem::replace(&mut self.open, Open::None) {
+            Open::Http1(http1) => self.send_http1(Some(http1), request).await,
+            _ => self.send_http1(None, request).await,
         }
     }
 

@@ -12,6 +12,9 @@ use url::{Host, Url};
 
 use crate::Error;
 
+/// What TLS calls HTTP/2.
+pub(crate) const HTTP2: &[u8] = b"h2";
+
 /// What is spoken on a connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Protocol {
@@ -102,7 +105,7 @@ impl Target {
             let mut config = ClientConfig::clone(connector.config());
             config.alpn_protocols = match protocol {
                 Protocol::Http1 => Vec::new(),
-                Protocol::Http2 => vec![b"h2".to_vec()],
+                Protocol::Http2 => vec![HTTP2.to_vec()],
             };
             *connector = TlsConnector::from(Arc::new(config));
         }

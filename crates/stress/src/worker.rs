@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use tare_alarm::Alarm;
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::Builder;
 use tokio::sync::{Mutex as Door, mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -73,7 +73,8 @@ impl Crew {
             crew.warm.push(warm);
             crew.threads.push(std::thread::Builder::new().name("load".into()).spawn(move || {
                 runtime.block_on(thread(share, workers, tally, door, is_warm));
-                end(runtime);
+                // Nobody waits for what drives connections that are shared.
+                runtime.shutdown_background();
                 drop(runs);
             })?);
         }
@@ -131,11 +132,6 @@ impl Share {
             }
         }
     }
-}
-
-/// Connections are closed before the thread ends, and nobody waits for what drives them.
-fn end(runtime: Runtime) {
-    runtime.shutdown_background();
 }
 
 async fn thread(

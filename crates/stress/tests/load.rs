@@ -2,6 +2,7 @@
 
 mod bed;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -17,8 +18,11 @@ use hyper::body::Incoming;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use tare_stress::{Error, Extent, Log, Pace, Protocol, Request, run};
+use tare_stress::{Error, Extent, Log, Pace, Protocol, Request, Target, run};
 use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::pki_types::PrivateKeyDer;
+use tokio_rustls::rustls::{self, ServerConfig};
 use tokio_util::sync::CancellationToken;
 
 #[tokio::test]
@@ -95,8 +99,8 @@ async fn without_reuse_each_request_has_a_connection_of_its_own() {
     assert_eq!((pass.succeeded, pass.connections, accepted.load(Ordering::Relaxed)), (20, 20, 31));
 }
 
-#[tokio::test]
-async fn over_http2_requests_share_connections() {
+/// Serves HTTP/2 and nothing else, over TLS where there is some; and how many connections it has accepted.
+async fn serve_http2(tls: Option<TlsAcceptor>) -> (SocketAddr, Arc<AtomicUsize>) {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let (address, accepted) = (listener.local_addr().unwrap(), Arc::new(AtomicUsize::new(0)));
     let counts = accepted.clone();
@@ -104,14 +108,30 @@ async fn over_http2_requests_share_connections() {
         loop {
             let (stream, _) = listener.accept().await.unwrap();
             counts.fetch_add(1, Ordering::Relaxed);
-            let answer = async |request: http::Request<Incoming>| {
+            let answer = service_fn(async |request: http::Request<Incoming>| {
                 assert_eq!(request.version(), http::Version::HTTP_2);
                 Ok::<_, std::convert::Infallible>(http::Response::new(Full::new(Bytes::from_static(br#"{"ok":1}"#))))
-            };
-            let connection = http2::Builder::new(TokioExecutor::new());
-            tokio::spawn(connection.serve_connection(TokioIo::new(stream), service_fn(answer)));
+            });
+            let (connection, tls) = (http2::Builder::new(TokioExecutor::new()), tls.clone());
+            tokio::spawn(async move {
+                match tls {
+                    None => drop(connection.serve_connection(TokioIo::new(stream), answer).await),
+                    // A client that does not trust it goes away.
+                    Some(tls) => {
+                        if let Ok(stream) = tls.accept(stream).await {
+                            drop(connection.serve_connection(TokioIo::new(stream), answer).await);
+                        }
+                    }
+                }
+            });
         }
     });
+    (address, accepted)
+}
+
+#[tokio::test]
+async fn over_http2_requests_share_connections() {
+    let (address, accepted) = serve_http2(None).await;
     let mut load = load(address, counted(100)).await;
     load.target = load.target.over(Protocol::Http2);
     (load.concurrency, load.streams) = (8, 4);
@@ -119,6 +139,31 @@ async fn over_http2_requests_share_connections() {
     assert_eq!((pass.requests, pass.succeeded), (100, 100), "{:?}", pass.failures);
     // Two, and one for the first request of all.
     assert_eq!(accepted.load(Ordering::Relaxed), 3);
+}
+
+#[tokio::test]
+async fn over_tls_http2_is_agreed_on_with_a_service_that_is_trusted() {
+    let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+    let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()));
+    let config = config.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
+    let mut config = config.with_single_cert(vec![made.cert.der().clone()], key).unwrap();
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let (address, _) = serve_http2(Some(TlsAcceptor::from(Arc::new(config)))).await;
+
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("root.pem");
+    std::fs::write(&root, made.cert.pem()).unwrap();
+    let url = format!("https://{address}/");
+    let mut load = load(address, counted(50)).await;
+    load.target = Target::resolve(&url, false, Some(&root)).await.unwrap().over(Protocol::Http2);
+    let pass = pass(load).await;
+    assert_eq!((pass.requests, pass.succeeded), (50, 50), "{:?}", pass.failures);
+
+    let mut load = bed::load(address, counted(50)).await;
+    load.target = Target::resolve(&url, false, None).await.unwrap().over(Protocol::Http2);
+    let error = run(load, &CancellationToken::new(), |_| ()).await.err().unwrap();
+    assert!(error.to_string().contains("UnknownIssuer"), "{error}");
 }
 
 #[tokio::test]

@@ -41,6 +41,9 @@ const WITH_STALL: Duration = Duration::from_secs(10);
 /// Connections to the services that are known.
 const CONNECTIONS: usize = 64;
 
+/// Connections in a closed loop of known latencies.
+const FEW: usize = 4;
+
 /// How much is done.
 pub struct Plan {
     /// Times that a known service takes, which are all taken equally often.
@@ -122,14 +125,15 @@ async fn latencies(plan: &Plan, progress: &Progress, stop: &CancellationToken) -
     sorted.sort_unstable();
     let known = Known::start(times).context("cannot serve")?;
     let mut checks = Vec::new();
-    for pace in [None, Some(Pace::constant(SLOW_RATE))] {
-        let name = if pace.is_some() { "at a rate" } else { "closed loop" };
+    // In a closed loop each is busy all the time, and more of them than processors would wait for one.
+    for (name, pace, concurrency) in
+        [("closed loop", None, FEW), ("at a rate", Some(Pace::constant(SLOW_RATE)), CONNECTIONS)]
+    {
         let amount = Amount {
             extent: Extent { requests: plan.times as u64, time: Duration::MAX },
             pace,
             warmup: 200,
-            // In a closed loop they would be all busy and wait for a processor.
-            ..Amount::published(if name == "closed loop" { 4 } else { CONNECTIONS })
+            ..Amount::published(concurrency)
         };
         let pass = send(sending(&known, name).await?, None, &amount, progress, stop).await?.pass;
         let Latency { p50_ms, p95_ms, p99_ms, p999_ms, .. } = pass.latency;

@@ -10,7 +10,7 @@ pub struct Calibrate {
     #[arg(id = "calibrated", value_name = "PART")]
     pub parts: Vec<CalibrationPart>,
 
-    /// Fewer requests and rounds: some three minutes instead of fourteen.
+    /// Fewer requests and rounds: some three minutes instead of nine.
     #[arg(long)]
     pub quick: bool,
 
