@@ -14,7 +14,7 @@ use crate::build::{self, BUILD};
 use crate::cli;
 use crate::load::{Sending, VARIETY, text_or_file, warn_of_unused_token};
 use crate::service::{Service, Way};
-use crate::session::{Begin, POSTGRES, Session};
+use crate::session::{Begin, POSTGRES, Session, read_published};
 use crate::stress::{ANY_PORT, refuse_network};
 
 /// `cargo xtask profile`.
@@ -115,14 +115,23 @@ async fn measure(
     samples: usize,
 ) -> Result<()> {
     let Sending { name, target, mix } = sending;
-    let subject =
-        Subject { name, strategy: strategy.map(|strategy| strategy.to_string()), target, mix, query, samples };
+    let subject = Subject {
+        name,
+        strategy: strategy.map(|strategy| strategy.to_string()),
+        target,
+        mix,
+        query,
+        samples,
+        network_ms: None,
+        published: read_published()?.of_a_request(),
+    };
     let (progress, stop) = (session.progress.clone(), session.stop.clone());
-    let profile = session
+    let mut profile = session
         .step(step, async {
             Ok(tare_profile::profile(&subject, &stop, |done| progress.at(format!("{done} of {samples}"))).await?)
         })
         .await?;
+    tare_profile::conclude(&mut profile);
     session.evidence.profiles.push(profile);
     session.save()
 }

@@ -246,7 +246,8 @@ fn read_config(path: &Path) -> Result<Config> {
         .with_context(|| format!("{} is not understood; fixtures/perf.toml shows what it may hold", path.display()))
 }
 
-fn read_published() -> Result<Published> {
+/// The figures that started this.
+pub fn read_published() -> Result<Published> {
     let path = workspace::root().join("fixtures/published.toml");
     let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
     Published::parse(&text).with_context(|| format!("{} is not understood", path.display()))

@@ -7,7 +7,9 @@ mod comparison;
 mod config;
 mod law;
 mod load;
+mod matrix;
 mod model;
+mod profile;
 mod published;
 mod reading;
 mod server_timing;
@@ -19,8 +21,10 @@ pub use comparison::{Fit, Row, compare};
 pub use config::{AtNetwork, Budget, Ceiling as CeilingTarget, Config, Targets};
 pub use law::{Counted, Law, Point};
 pub use load::{ActionPass, Bar, Circumstance, Failure, Latency, Limit, Pass, Span, Tail, TailShare, Trial};
-pub use model::{
-    Bench, Ceiling, Evidence, Interval, Machine, Network, Postgres, Profile, Run, Step, VERSION, Versioned,
+pub use matrix::{Cell, Matrix, MatrixRow};
+pub use model::{Bench, Ceiling, Evidence, Interval, Machine, Network, Postgres, Run, Step, VERSION, Versioned};
+pub use profile::{
+    Activity, Blocker, Component, Distance, Finding, FindingKind, Plan, Profile, Proof, Side, Statement, Wait, Work,
 };
 pub use published::{Published, PublishedComponent, PublishedGain, PublishedP95, PublishedStress, Range};
 pub use reading::{LatencyReading, SuccessReading};

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::Activity;
+
 /// Latency, in milliseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "the names say it")]
@@ -74,6 +76,8 @@ pub struct Pass {
     pub timeline: Vec<Span>,
     /// What sets the slowest requests apart; nothing where there were too few.
     pub tail: Option<Tail>,
+    /// What the database did meanwhile; nothing where it was not looked at.
+    pub activity: Option<Activity>,
 }
 
 /// One action of a pass.

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Check, Law, Limit, Pass, Row};
+use crate::{Check, Law, Limit, Matrix, Pass, Profile, Row};
 
 /// The version of this format; it changes when older readers would misunderstand.
-pub const VERSION: u32 = 4;
+pub const VERSION: u32 = 5;
 
 /// One run, as it is written to `evidence.json`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -32,6 +32,8 @@ pub struct Evidence {
     pub ceilings: Vec<Ceiling>,
     /// Actions taken apart.
     pub profiles: Vec<Profile>,
+    /// What each fix is worth; nothing unless it was asked for.
+    pub matrix: Option<Matrix>,
     /// Published figure, this run before, this run after.
     pub comparison: Vec<Row>,
     /// What had to be reached, and whether it was.
@@ -52,6 +54,7 @@ impl Evidence {
             limits: Vec::new(),
             ceilings: Vec::new(),
             profiles: Vec::new(),
+            matrix: None,
             comparison: Vec::new(),
             checks: Vec::new(),
         }
@@ -228,23 +231,4 @@ pub struct Ceiling {
     pub pgbench_per_second: f64,
     /// Median of the rounds' ratios, 0 to 1.
     pub share: f64,
-}
-
-/// One action taken apart.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Profile {
-    /// The strategy of the built-in server; nothing for somebody else's service.
-    pub strategy: Option<String>,
-    /// The action.
-    pub name: String,
-    /// Times each way was measured.
-    pub samples: usize,
-    /// The action's query on a connection kept open; median and its interval.
-    pub database_ms: Option<Interval>,
-    /// The whole request; median and its interval.
-    pub request_ms: Interval,
-    /// Median of each component, in the order the server told them, and `network`, which is the rest.
-    pub components: Vec<(String, f64)>,
-    /// What the figures come to, in a sentence.
-    pub finding: String,
 }

@@ -88,6 +88,18 @@ pub struct PublishedP95 {
 }
 
 impl Published {
+    /// The components of a request without fixes and the middle of their published times, in milliseconds; their parts,
+    /// `connection: TLS`, are left out.
+    pub fn of_a_request(&self) -> Vec<(String, f64)> {
+        let known = self.components.iter().filter(|component| !component.name.contains(':'));
+        let middle = |component: &PublishedComponent| {
+            let [lowest, highest] = component.published_before_ms?;
+            let name = component.name.split(',').next().unwrap_or_default();
+            Some((name.to_owned(), f64::midpoint(lowest, highest)))
+        };
+        known.filter_map(middle).collect()
+    }
+
     /// Reads TOML; unknown keys are errors.
     pub fn parse(text: &str) -> Result<Self, toml::de::Error> {
         toml::from_str(text)

@@ -3,8 +3,10 @@
 //! Requests are sent one at a time, each beside one run of the query on a connection kept open, so that both see the same
 //! machine. What the request takes beyond the query is overhead.
 
+mod estimate;
 mod finding;
 mod measure;
+mod typical;
 
-pub use finding::finding;
+pub use finding::conclude;
 pub use measure::{Error, Query, Subject, profile};

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tare_evidence::{Profile, median, server_timing};
+use tare_evidence::{Component, Interval, Profile, median, server_timing};
 use tare_stress::{Connection, Mix, TIMEOUT, Target, call};
 use tokio_postgres::{Client, Statement};
 use tokio_util::sync::CancellationToken;
 
-use crate::finding;
+use crate::estimate::estimate;
+use crate::typical::typical;
 
 /// Rounds before counting begins.
 const WARMUP: usize = 10;
@@ -29,13 +30,17 @@ pub struct Subject {
     pub query: Option<Query>,
     /// Rounds counted, at least one.
     pub samples: usize,
+    /// One round trip to the service, where it was measured.
+    pub network_ms: Option<Interval>,
+    /// The published time of each component in milliseconds, for a service that does not tell.
+    pub published: Vec<(String, f64)>,
 }
 
 /// A query on a connection of its own.
 pub struct Query {
     /// The connection, kept open.
     pub client: Client,
-    /// Without parameters.
+    /// One statement without parameters. Whatever it changes is rolled back.
     pub sql: String,
 }
 
@@ -51,11 +56,19 @@ pub enum Error {
         reason: String,
     },
     /// The query failed.
-    #[error("the query to be measured beside the request failed: {}", .0.as_db_error().map_or_else(|| .0.to_string(), |error| error.message().to_owned()))]
+    #[error("the query to be measured beside the request failed: {}", told(.0))]
     Query(#[from] tokio_postgres::Error),
     /// It was stopped.
     #[error("interrupted")]
     Interrupted,
+}
+
+fn told(error: &tokio_postgres::Error) -> String {
+    let Some(error) = error.as_db_error() else { return error.to_string() };
+    match error.message() {
+        "cannot insert multiple commands into a prepared statement" => "it is more than one statement".into(),
+        message => message.to_owned(),
+    }
 }
 
 /// One request's time, and what the server told of it.
@@ -99,43 +112,98 @@ pub async fn profile(subject: &Subject, stop: &CancellationToken, progress: impl
 async fn send(connection: &mut Connection, mix: &Mix, nth: u64) -> Result<Sample, String> {
     let start = Instant::now();
     let answer = call(mix, connection, nth, TIMEOUT).await;
-    let taken = start.elapsed();
+    let request = start.elapsed();
     let answer = answer.map_err(|reason| format!("does not answer with a success: {reason}"))?;
     let told = answer.headers.get_all("server-timing").iter().filter_map(|value| value.to_str().ok());
-    let mut components: Vec<_> = told.flat_map(server_timing).map(|(name, time)| (name.to_owned(), time)).collect();
-    if !components.is_empty() {
-        let known = components.iter().map(|(_, time)| *time).sum();
-        components.push((NETWORK.to_owned(), taken.saturating_sub(known)));
-    }
-    Ok(Sample { request: taken, components })
+    let components = told.flat_map(server_timing).map(|(name, time)| (name.to_owned(), time)).collect();
+    Ok(Sample { request, components })
 }
 
+/// Only the query is timed, and nothing of it is kept.
 async fn ask(client: &Client, statement: &Statement) -> Result<Duration, Error> {
+    client.batch_execute("begin").await?;
     let start = Instant::now();
-    client.query(statement, &[]).await?;
-    Ok(start.elapsed())
+    let asked = client.query(statement, &[]).await;
+    let taken = start.elapsed();
+    client.batch_execute("rollback").await?;
+    asked?;
+    Ok(taken)
 }
 
 fn summarise(subject: &Subject, samples: &[Sample], queries: Vec<Duration>) -> Profile {
-    let milliseconds = |time: &Duration| time.as_secs_f64() * 1e3;
     let request_ms = median(samples.iter().map(|sample| milliseconds(&sample.request)).collect());
     let database_ms = (!queries.is_empty()).then(|| median(queries.iter().map(milliseconds).collect()));
-    let components: Vec<_> = samples[0]
-        .components
-        .iter()
-        .map(|(name, _)| {
-            let times = samples.iter().filter_map(|sample| sample.components.iter().find(|(told, _)| told == name));
-            (name.clone(), median(times.map(|(_, time)| milliseconds(time)).collect()).estimate)
-        })
-        .collect();
-    let who = subject.strategy.as_deref().unwrap_or(&subject.name);
+    let components = match components(samples) {
+        told if told.is_empty() => estimate(request_ms.estimate, database_ms, subject.network_ms, &subject.published),
+        told => told,
+    };
     Profile {
         strategy: subject.strategy.clone(),
         name: subject.name.clone(),
         samples: samples.len(),
-        finding: finding(who, request_ms.estimate, database_ms.map(|interval| interval.estimate), &components),
         database_ms,
         request_ms,
         components,
+        ..Profile::default()
+    }
+}
+
+/// What the server told, in the order in which it first did, and the rest; nothing when it told nothing.
+fn components(samples: &[Sample]) -> Vec<Component> {
+    let mut names: Vec<&str> = Vec::new();
+    for (name, _) in samples.iter().flat_map(|sample| &sample.components) {
+        if !names.contains(&name.as_str()) {
+            names.push(name);
+        }
+    }
+    if names.is_empty() {
+        return Vec::new();
+    }
+    let row = |sample: &Sample| {
+        let told = |of: &&str| {
+            let times = sample.components.iter().filter(|(name, _)| name == of);
+            times.map(|(_, time)| milliseconds(time)).sum::<f64>()
+        };
+        let parts: Vec<_> = names.iter().map(told).collect();
+        let request = milliseconds(&sample.request);
+        // A server that tells of more than the request took has done things at the same time.
+        let rest = (request - parts.iter().sum::<f64>()).max(0.0);
+        [request].into_iter().chain(parts).chain([rest]).collect()
+    };
+    let rows: Vec<Vec<f64>> = samples.iter().map(row).collect();
+    let parts = typical(&rows).into_iter().skip(1);
+    let named = names.into_iter().chain([NETWORK]).zip(parts);
+    named.map(|(name, ms)| Component { name: name.to_owned(), ms, estimated: false }).collect()
+}
+
+fn milliseconds(time: &Duration) -> f64 {
+    time.as_secs_f64() * 1e3
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample(request_ms: u64, components: &[(&str, u64)]) -> Sample {
+        let component = |&(name, ms): &(&str, u64)| (name.to_owned(), Duration::from_millis(ms));
+        Sample { request: Duration::from_millis(request_ms), components: components.iter().map(component).collect() }
+    }
+
+    #[test]
+    fn what_the_server_does_not_tell_of_is_the_network() {
+        let samples = [sample(10, &[("auth", 1), ("action", 6)]), sample(10, &[("auth", 1), ("action", 6)])];
+        let told = components(&samples);
+        let shown: Vec<_> = told.iter().map(|one| (&*one.name, one.ms.estimate)).collect();
+        assert_eq!(shown, [("auth", 1.0), ("action", 6.0), ("network", 3.0)]);
+        assert!(components(&[sample(10, &[])]).is_empty());
+    }
+
+    #[test]
+    fn a_component_told_now_and_then_has_its_place() {
+        let samples = [sample(10, &[("auth", 1)]), sample(10, &[("cache", 2), ("auth", 1), ("cache", 2)])];
+        let told = components(&samples);
+        assert_eq!(told.iter().map(|one| &*one.name).collect::<Vec<_>>(), ["auth", "cache", "network"]);
+        let sum: f64 = told.iter().map(|one| one.ms.estimate).sum();
+        assert!((sum - 10.0).abs() < 1e-9, "{told:?}");
     }
 }

@@ -237,6 +237,7 @@ impl Watch {
             histogram: self.latency.bars(BARS),
             timeline: spans(&windows),
             tail: tally.tail(),
+            activity: None,
             failures: tally.failures(&|text| load.mix.redact(text).into_owned()),
         };
         Ok(Measured { pass, windows, log, began: self.began })

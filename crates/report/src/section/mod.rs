@@ -1,6 +1,8 @@
 //! What is told of a run, in the order it is read.
 
+mod bar;
 mod comparison;
+mod profile;
 mod round_trips;
 mod stress;
 
@@ -37,7 +39,8 @@ pub fn sections(evidence: &Evidence, predict_ms: &[f64]) -> Vec<Section> {
     let mut told =
         vec![verdict(evidence), comparison::comparison(evidence), round_trips::round_trips(evidence, predict_ms)];
     told.extend(stress::sections(evidence));
-    told.extend([profiles(evidence), ceilings(evidence), checks(evidence), benches(evidence), how(evidence)]);
+    told.extend(profile::sections(evidence).into_iter().map(Some));
+    told.extend([ceilings(evidence), checks(evidence), benches(evidence), how(evidence)]);
     told.into_iter().flatten().collect()
 }
 
@@ -101,28 +104,6 @@ fn network(Network { name, round_trip_ms, jitter_ms, .. }: &Network) -> String {
         given if given.contains('=') => format!(" · network {given}"),
         profile => format!(" · network {profile} ({round_trip_ms} ms, jitter {jitter_ms} ms)"),
     }
-}
-
-fn profiles(evidence: &Evidence) -> Option<Section> {
-    let header = ["component", "strategy", "median", "share"];
-    let rows = evidence.profiles.iter().flat_map(|profile| {
-        let strategy = profile.strategy.as_deref().unwrap_or("");
-        let request = profile.request_ms.estimate;
-        let line = |name: &str, ms: f64| vec![name.into(), strategy.into(), time(ms), percent(ms / request)];
-        let components = profile.components.iter().map(move |(name, ms)| line(name, *ms));
-        components.chain([line("request", request)]).collect::<Vec<_>>()
-    });
-    let rows: Vec<_> = rows.collect();
-    let paragraphs: Vec<_> = evidence.profiles.iter().map(|profile| profile.finding.clone()).collect();
-    let any = !paragraphs.is_empty();
-    Some(Section {
-        title: "One request at a time".into(),
-        paragraphs,
-        table: table(&header, rows),
-        essential: true,
-        ..Section::default()
-    })
-    .filter(|_| any)
 }
 
 fn ceilings(evidence: &Evidence) -> Option<Section> {

@@ -3,12 +3,11 @@
 use tare_evidence::units::{time, whole};
 use tare_evidence::{Evidence, Latency, Pass};
 
+use super::super::bar::bar;
 use super::{Section, compared, label};
 
 /// Characters of the longest bar.
-const WIDTH: u64 = 40;
-/// What is left of a bar beside its whole characters, in eighths of one.
-const EIGHTHS: [&str; 8] = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
+const WIDTH: usize = 40;
 
 /// A histogram of each pass that is compared.
 pub(super) fn histogram(evidence: &Evidence) -> Option<Section> {
@@ -34,7 +33,11 @@ fn lines(pass: &Pass) -> Vec<String> {
     let most = pass.histogram.iter().map(|bar| bar.requests).max().unwrap_or(0);
     let marks = marks(pass);
     let lines = pass.histogram.iter().zip(bounds).zip(marks).map(|((class, bound), marks)| {
-        format!("  ≤ {bound:>widest$}  {} {}{marks}", bar(class.requests, most), whole(class.requests as f64))
+        format!(
+            "  ≤ {bound:>widest$}  {} {}{marks}",
+            bar(class.requests as f64, most as f64, WIDTH),
+            whole(class.requests as f64)
+        )
     });
     lines.collect()
 }
@@ -53,12 +56,6 @@ fn marks(pass: &Pass) -> Vec<String> {
     marks
 }
 
-/// As long as `requests` are of `most`, and never nothing where there was one.
-fn bar(requests: u64, most: u64) -> String {
-    let eighths = (requests * WIDTH * 8).div_ceil(most.max(1)) as usize;
-    "█".repeat(eighths / 8) + EIGHTHS[eighths % 8]
-}
-
 #[cfg(test)]
 mod tests {
     use tare_evidence::Bar;
@@ -73,19 +70,6 @@ mod tests {
             histogram: bars.iter().map(|&(up_to_ms, requests)| Bar { up_to_ms, requests }).collect(),
             ..Pass::default()
         }
-    }
-
-    #[test]
-    fn a_bar_is_as_long_as_its_share_of_the_longest() {
-        assert_eq!(bar(1000, 1000), "█".repeat(40));
-        assert_eq!(bar(500, 1000), "█".repeat(20));
-        assert_eq!(bar(110, 320), "█".repeat(13) + "▊");
-        assert_eq!([bar(1, 320), bar(7, 320), bar(8, 320)], ["▏", "▉", "█"]);
-    }
-
-    #[test]
-    fn a_single_request_is_seen_and_none_is_not() {
-        assert_eq!([bar(1, 1_000_000), bar(0, 1_000_000), bar(0, 0)], ["▏", "", ""]);
     }
 
     #[test]

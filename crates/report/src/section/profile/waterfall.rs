@@ -1,0 +1,66 @@
+//! A typical request, drawn as its time goes by.
+
+use tare_evidence::units::{percent, time};
+use tare_evidence::{Component, Distance, Evidence, Profile};
+
+use super::super::bar::bar;
+use super::{Section, name, with_interval};
+
+/// Characters of a whole request.
+const WIDTH: usize = 48;
+
+/// Every action taken apart, one below the other.
+pub(super) fn waterfall(evidence: &Evidence) -> Option<Section> {
+    let drawn: Vec<_> = evidence.profiles.iter().map(draw).collect();
+    let sentences = evidence
+        .profiles
+        .iter()
+        .flat_map(|profile| [Some(profile.finding.clone()), distances(&profile.distances)].into_iter().flatten());
+    (!drawn.is_empty()).then(|| Section {
+        title: "One request at a time".into(),
+        paragraphs: sentences.collect(),
+        figure: Some(drawn.join("\n\n")),
+        essential: true,
+        ..Section::default()
+    })
+}
+
+fn draw(profile: &Profile) -> String {
+    let query = profile.database_ms.map_or_else(String::new, |ms| format!("; its query alone {}", with_interval(ms)));
+    let samples = profile.samples;
+    let head = format!("{}, {samples} requests: P50 {}{query}", name(profile), with_interval(profile.request_ms));
+    let whole = profile.components.iter().map(|component| component.ms.estimate).sum::<f64>();
+    let widest = profile.components.iter().map(|component| component.name.chars().count()).max().unwrap_or(0);
+    let mut gone = 0.0;
+    let lines = profile.components.iter().map(|component| {
+        let line = line(component, gone, whole, widest);
+        gone += component.ms.estimate;
+        line
+    });
+    let lines: Vec<_> = lines.collect();
+    [head].into_iter().chain(lines).collect::<Vec<_>>().join("\n")
+}
+
+/// `  connection       ██████████        14.3 ms   38 %`, its bar beginning where the component before it ended.
+fn line(Component { name, ms, estimated }: &Component, gone: f64, whole: f64, widest: usize) -> String {
+    let from = (gone / whole * WIDTH as f64) as usize;
+    let bar = bar(ms.estimate, whole, WIDTH);
+    let drawn = format!("{}{bar}", " ".repeat(from.min(WIDTH.saturating_sub(bar.chars().count()))));
+    let share = percent((ms.estimate / whole * 100.0).round() / 100.0);
+    let took = time(ms.estimate);
+    let more = match (estimated, ms.lower < ms.upper) {
+        (true, _) => "  estimated".to_owned(),
+        (false, true) => format!("  ({} to {})", time(ms.lower), time(ms.upper)),
+        (false, false) => String::new(),
+    };
+    format!("  {name:<widest$}  {drawn:<WIDTH$}  {took:>7}  {share:>5}{more}")
+}
+
+/// How far away everything is, beside what the guide asks for.
+fn distances(distances: &[Distance]) -> Option<String> {
+    let told: Vec<_> = distances
+        .iter()
+        .map(|Distance { to, round_trip_ms, by }| format!("{to} {} ({by})", with_interval(*round_trip_ms)))
+        .collect();
+    (!told.is_empty()).then(|| format!("One round trip: {}. The guide asks for less than 100 ms.", told.join(", ")))
+}
