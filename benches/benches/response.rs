@@ -1,11 +1,11 @@
-//! response: rows made into JSON here, or JSON that the database wrote passed on.
+//! response: rows made into JSON here, or JSON that the database wrote passed on; and what telling `Server-Timing` costs.
 
 use std::hint::black_box;
 
 use benches::{Bed, Group};
 use criterion::Criterion;
 use tare_gateway::action::{self, Action, Outcome, Record, Request, Shape};
-use tare_gateway::response;
+use tare_gateway::{Component, Timings, response};
 use tare_testbed::Size;
 
 fn main() {
@@ -23,6 +23,18 @@ fn responses(criterion: &mut Criterion, bed: &Bed) {
             },
         );
     }
+    // What it costs to know where a request's time went, and to tell.
+    group.offline(
+        "timings",
+        || (),
+        |()| {
+            let mut timings = Timings::default();
+            for component in Component::ALL {
+                timings.time(component, || black_box(()));
+            }
+            black_box(timings.server_timing());
+        },
+    );
     group.finish();
 }
 

@@ -5,7 +5,7 @@ use comfy_table::{CellAlignment, ContentArrangement};
 use tare_evidence::units::{time, whole};
 use tare_evidence::{Evidence, Latency};
 
-use crate::section::{Section, Table, sections, setting, verdict_sentence};
+use crate::section::{Section, Table, next, sections, setting, verdict_sentence};
 
 /// Characters of a line that a screen shows without breaking it.
 const SCREEN: usize = 120;
@@ -39,7 +39,9 @@ fn render<'a>(evidence: &Evidence, sections: impl Iterator<Item = &'a Section>) 
         blocks.extend(section.paragraphs.iter().map(|paragraph| printable(paragraph)));
         blocks.join("\n")
     });
-    let mut text = vec![setting(evidence)];
+    // Whoever reads one line only should have read what to do.
+    let mut text: Vec<_> = next(evidence).map(printable).into_iter().collect();
+    text.push(setting(evidence));
     text.extend(shown);
     text.push(verdict_sentence(evidence));
     text.join("\n\n")

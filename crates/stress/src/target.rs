@@ -118,6 +118,11 @@ impl Target {
         self
     }
 
+    /// The address that its host was resolved to.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// The URL without anything secret in it.
     pub fn url(&self) -> &str {
         &self.shown

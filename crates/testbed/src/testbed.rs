@@ -28,15 +28,22 @@ impl Testbed {
     /// Puts the databases at a distance from everybody who reaches them by [`address`](Self::address), or is led to them by the
     /// control database. With no distance there is nothing in between.
     pub async fn put_at(&mut self, network: Network) -> Result<(), Error> {
-        self.relay = match network {
-            Network::LOOPBACK => None,
-            network => {
-                let relay = Relay::start(self.fixture.server()).await?;
-                relay.stretch(network).await;
-                Some(Arc::new(relay))
+        match network {
+            Network::LOOPBACK => {
+                self.relay = None;
+                self.fixture.route_through(self.address()).await
             }
-        };
-        self.fixture.route_through(self.address()).await
+            network => self.put_behind_relay(network).await.map(drop),
+        }
+    }
+
+    /// The same with a relay in any case, for what passes it to be counted.
+    pub async fn put_behind_relay(&mut self, network: Network) -> Result<Arc<Relay>, Error> {
+        let relay = Arc::new(Relay::start(self.fixture.server()).await?);
+        relay.stretch(network).await;
+        self.relay = Some(relay.clone());
+        self.fixture.route_through(self.address()).await?;
+        Ok(relay)
     }
 
     /// What stands for the network, where there is one.

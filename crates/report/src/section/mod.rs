@@ -63,10 +63,21 @@ pub(crate) fn verdict_sentence(evidence: &Evidence) -> String {
     }
 }
 
+/// The next thing to do, where that is what was asked for.
+pub(crate) fn next(evidence: &Evidence) -> Option<&str> {
+    match (&evidence.matrix, evidence.profiles.as_slice()) {
+        (Some(matrix), _) => Some(&matrix.next),
+        // Several are of strategies side by side, which is to compare them.
+        (None, [profile]) => Some(&profile.next),
+        (None, _) => None,
+    }
+}
+
 fn verdict(evidence: &Evidence) -> Option<Section> {
+    let next = next(evidence).map(str::to_owned);
     Some(Section {
         title: format!("tare {}", evidence.run.command),
-        paragraphs: vec![verdict_sentence(evidence), setting(evidence)],
+        paragraphs: next.into_iter().chain([verdict_sentence(evidence), setting(evidence)]).collect(),
         ..Section::default()
     })
 }
