@@ -67,7 +67,7 @@ async fn run(command: Command, stop: CancellationToken) -> Result<Ending> {
         Command::Bench(options) => bench::run(options, stop).await,
         Command::Stress(options) => stress::run(*options, stop).await,
         Command::Calibrate(options) => calibrate::run(options, stop).await,
-        Command::Profile(options) => profile::run(options, stop).await,
+        Command::Profile(options) => profile::run(*options, stop).await,
         Command::Report(options) => report::run(&options),
         Command::Serve(options) => serve::run(options, stop).await,
         Command::Db(options) => db::run(options, stop).await,

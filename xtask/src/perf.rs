@@ -18,7 +18,7 @@ use crate::{Ending, profile};
 
 /// Connections of the published load.
 const CONCURRENCY: usize = 10;
-/// The actions beside the published one, which all have one round trip to wait for: it shows where there is a distance.
+/// The actions beside the published one.
 const OTHER_ACTIONS: [&str; 3] = ["consume_part", "receive_part", "list_parts"];
 /// Requests after which pools no longer grow.
 const POOLS_WARM: u64 = 2_000;
@@ -64,9 +64,12 @@ impl Plan {
             for (action, amount) in self.passes(strategy) {
                 steps.push((stress::step(strategy, action), stress::usual(self.way(strategy), &amount, network)));
             }
-            steps.extend(
-                self.profile.map(|samples| (profile::step(strategy), profile::usual(strategy, samples, network))),
-            );
+            if let Some(samples) = self.profile {
+                let profiles = self
+                    .profiled()
+                    .map(|action| (profile::step(strategy, action), profile::usual(strategy, samples, network)));
+                steps.extend(profiles);
+            }
         }
         steps.extend(self.ceiling.map(|extents| (CEILING.to_owned(), extents.usual())));
         steps
@@ -76,11 +79,18 @@ impl Plan {
         Way { strategy, workers: self.workers.filter(|_| strategy == Strategy::BEFORE) }
     }
 
+    /// The actions taken apart. At a distance `before` takes seconds for each, and the published one tells enough.
+    fn profiled(&self) -> impl Iterator<Item = &'static str> {
+        let others = if self.settings.network == Network::LOOPBACK { &OTHER_ACTIONS[..] } else { &[] };
+        std::iter::once(PUBLISHED_ACTION).chain(others.iter().copied())
+    }
+
     /// The stress passes under one strategy.
     fn passes(&self, strategy: Strategy) -> Vec<(&'static str, Amount)> {
         let Some(amount) = &self.stress else { return Vec::new() };
         // Until every tenant's pool has its connections, a pass measures opening them.
         let warmup = if strategy == Strategy::BEFORE { amount.warmup } else { POOLS_WARM };
+        // They all have one round trip to wait for, which shows where there is a distance.
         let others = match strategy {
             Strategy::AFTER if self.settings.network != Network::LOOPBACK => &OTHER_ACTIONS[..],
             _ => &[],
@@ -134,7 +144,9 @@ async fn under(session: &mut Session, plan: &Plan, built: &Built, testbed: &Test
     }
     let service = Service::start(&built.server, testbed, way, ANY_PORT).await?;
     if let Some(samples) = plan.profile {
-        profile::action(session, fixture, &service, PUBLISHED_ACTION, strategy, samples).await?;
+        for action in plan.profiled() {
+            profile::action(session, fixture, &service, action, strategy, samples).await?;
+        }
     }
     if let Some(extents) = extents {
         let (progress, stop) = (session.progress.clone(), session.stop.clone());
@@ -161,9 +173,9 @@ mod tests {
     #[test]
     fn the_whole_job_is_every_part_in_order() {
         let all = steps(&[]);
-        assert_eq!(all.len(), 13);
+        assert_eq!(all.len(), 19);
         assert_eq!(
-            (&*all[0], &*all[8], &*all[10], &*all[12]),
+            (&*all[0], &*all[8], &*all[13], &*all[18]),
             ("bench auth", "stress before", "stress after", "ceiling")
         );
     }

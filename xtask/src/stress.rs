@@ -5,9 +5,10 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use tare_evidence::Pass;
+use tare_evidence::{Activity, Pass};
 use tare_gateway::Strategy;
-use tare_stress::{Extent, Line, Live, Load, Measured, Pace, csv};
+use tare_profile::Watched;
+use tare_stress::{Extent, Line, Live, Load, Measured, Pace, Seen, csv};
 use tare_testbed::{Network, Template, Testbed};
 use tokio_util::sync::CancellationToken;
 
@@ -18,7 +19,7 @@ use crate::load::{Sending, VARIETY, warn_of_unused_token};
 use crate::progress::Progress;
 use crate::service::{Service, Way};
 use crate::session::{Begin, POSTGRES, Session, write_atomically};
-use crate::watch::Watch;
+use crate::watch::{self, Watch};
 use crate::{Ending, merge};
 
 /// The action that was published.
@@ -131,8 +132,17 @@ async fn own(
         Some(looking) => looking.find(&mut session, amount, None, async || Ok(sending.clone())).await,
         None => {
             let (progress, stop) = (session.progress.clone(), session.stop.clone());
-            let measured = session.step(&name, send(sending, None, amount, &progress, &stop)).await;
-            measured.and_then(|measured| keep(&mut session, measured))
+            let measured = session.step(&name, async {
+                let sampler = if options.watch_database { Some(watch::database().await?) } else { None };
+                let mut measured = send(sending, None, amount, &progress, &stop).await?;
+                if let Some(sampler) = sampler {
+                    let Watched { activity, moments } = sampler.end(measured.began).await?;
+                    let seen: Vec<_> = moments.iter().filter_map(watch::since(measured.began)).collect();
+                    tell(&mut measured, activity, &seen);
+                }
+                Ok(measured)
+            });
+            measured.await.and_then(|measured| keep(&mut session, measured))
         }
     };
     session.finish(measured)
@@ -226,10 +236,8 @@ pub async fn pass(
     let watch = Watch::start(&service, fixture).await?;
     let sent = send(sending, Some(strategy.to_string()), amount, &progress, &stop);
     let mut measured = session.step(&step(strategy, action), sent).await?;
-    let seen = watch.end(measured.began);
-    if let Some(tail) = &mut measured.pass.tail {
-        tail.circumstances = tare_stress::circumstances(&measured.windows, measured.pass.latency.p95_ms, &seen);
-    }
+    let (activity, seen) = watch.end(measured.began).await?;
+    tell(&mut measured, activity, &seen);
     let pass = measured.pass.clone();
     keep(session, measured)?;
     let complaints = service.stop().await?;
@@ -239,6 +247,15 @@ pub async fn pass(
         session.progress.say(&format!("the server complained; what it said is in {}", log.display()));
     }
     expect_audit_rows(&pass, fixture.audit_rows().await? - audited)
+}
+
+/// What went on meanwhile, and what of it slow requests have in common.
+fn tell(measured: &mut Measured, activity: Activity, seen: &[Seen]) {
+    let pass = &mut measured.pass;
+    pass.activity = Some(activity);
+    if let Some(tail) = &mut pass.tail {
+        tail.circumstances = tare_stress::circumstances(&measured.windows, pass.latency.p95_ms, seen);
+    }
 }
 
 /// Into the evidence, with its histograms and its timeline beside it.

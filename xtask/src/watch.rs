@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
+use tare_evidence::Activity;
+use tare_profile::{Sampler, Scope, Watched};
 use tare_stress::{Connection, Request, Seen, Target};
 use tare_testbed::Fixture;
 use tokio::task::JoinHandle;
@@ -14,29 +16,26 @@ use crate::service::Service;
 
 /// How often it is looked: more often than the windows in which requests are counted are long.
 const EVERY: Duration = Duration::from_millis(80);
-/// What the database is at. The checkpointer waits in its main loop when there is nothing to do.
-const DATABASE: &str = "select \
-    exists (select from pg_stat_activity where backend_type = 'checkpointer' and wait_event is distinct from 'CheckpointerMain'), \
-    exists (select from pg_stat_activity where wait_event_type = 'Lock'), \
-    exists (select from pg_stat_progress_vacuum)";
-const CHECKPOINT: &str = "the database wrote a checkpoint";
-const LOCK: &str = "sessions of the database waited for a lock";
-const VACUUM: &str = "the database vacuumed";
-
-/// Looks at a server until it is told to end.
+/// Looks at a server and its database until it is told to end.
 pub struct Watch {
-    seen: Arc<Mutex<Vec<(Instant, &'static str)>>>,
+    seen: Arc<Mutex<Vec<Moment>>>,
     task: JoinHandle<()>,
+    database: Sampler,
 }
+
+/// When, and what went on in words.
+type Moment = (Instant, &'static str);
 
 /// The server's metrics, by name and labels.
 type Metrics = BTreeMap<String, f64>;
 
 impl Watch {
-    /// Begins to look. What cannot be looked at is not seen.
+    /// Begins to look. What the server does not tell is not seen.
     pub async fn start(service: &Service, fixture: &Fixture) -> Result<Self> {
         let target = Target::resolve(&service.metrics_url(), false, None).await?;
         let admin = fixture.server().admin(fixture.server().maintenance_database()).await?;
+        let scope = Scope { databases: fixture.databases(), ours: fixture.server().is_ours() };
+        let database = Sampler::start(admin, &scope).await?;
         let seen = Arc::<Mutex<Vec<_>>>::default();
         let sees = seen.clone();
         let task = tokio::spawn(async move {
@@ -45,31 +44,35 @@ impl Watch {
             tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
             loop {
                 tick.tick().await;
-                let (server, database) = tokio::join!(read(&mut metrics), admin.query_typed(DATABASE, &[]));
-                let now = Instant::now();
-                let mut going_on = Vec::new();
-                if let Some(server) = server {
-                    going_on.extend(before.as_ref().map_or_else(Vec::new, |before| at_the_server(before, &server)));
-                    before = Some(server);
-                }
-                if let Ok([row]) = database.as_deref() {
-                    let told = [CHECKPOINT, LOCK, VACUUM].into_iter().enumerate();
-                    going_on.extend(told.filter(|(index, _)| row.get(*index)).map(|(_, what)| what));
-                }
-                let mut sees = sees.lock().unwrap_or_else(PoisonError::into_inner);
-                sees.extend(going_on.into_iter().map(|what| (now, what)));
+                let Some(now) = read(&mut metrics).await else { continue };
+                let going_on = before.as_ref().map_or_else(Vec::new, |before| at_the_server(before, &now));
+                before = Some(now);
+                let at = Instant::now();
+                sees.lock().unwrap_or_else(PoisonError::into_inner).extend(going_on.into_iter().map(|what| (at, what)));
             }
         });
-        Ok(Self { seen, task })
+        Ok(Self { seen, task, database })
     }
 
     /// What was seen since `began`.
-    pub fn end(self, began: Instant) -> Vec<Seen> {
+    pub async fn end(self, began: Instant) -> Result<(Activity, Vec<Seen>)> {
         self.task.abort();
+        let Watched { activity, moments } = self.database.end(began).await?;
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let since = |(at, what): &(Instant, &'static str)| Some(Seen { at: at.checked_duration_since(began)?, what });
-        seen.iter().filter_map(since).collect()
+        Ok((activity, seen.iter().chain(&moments).filter_map(since(began)).collect()))
     }
+}
+
+/// Begins to look at the database of `DATABASE_URL`.
+pub async fn database() -> Result<Sampler> {
+    let client = tare_testbed::connect_to_url(None).await.context("the database cannot be watched")?;
+    let scope = Scope::current(&client).await?;
+    Ok(Sampler::start(client, &scope).await?)
+}
+
+/// A moment as it is told of a pass, unless it was before.
+pub fn since(began: Instant) -> impl Fn(&Moment) -> Option<Seen> {
+    move |(at, what)| Some(Seen { at: at.checked_duration_since(began)?, what })
 }
 
 async fn read(metrics: &mut Connection) -> Option<Metrics> {

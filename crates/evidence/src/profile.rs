@@ -249,6 +249,8 @@ pub struct Activity {
     pub checkpoints: u64,
     /// Who was waited for, at most a few.
     pub blockers: Vec<Blocker>,
+    /// What could not be seen, and why.
+    pub remarks: Vec<String>,
 }
 
 /// What sessions were at.

@@ -63,7 +63,9 @@ fn sentence(profile: &Profile) -> String {
         true => String::new(),
         false => format!(", most of it {}", largest.collect::<Vec<_>>().join(" and ")),
     };
-    let fixes: Vec<_> = costs.iter().filter_map(|(component, _)| fix_of(&component.name)).collect();
+    let strategy = profile.strategy.as_deref();
+    let fixes = costs.iter().filter_map(|(component, _)| fix_of(&component.name));
+    let fixes: Vec<_> = fixes.filter(|fix| !is_on(fix, strategy)).collect();
     let fixes = match fixes.is_empty() {
         true => String::new(),
         false => {
@@ -186,6 +188,12 @@ mod tests {
     fn the_query_is_no_overhead_of_its_action() {
         let said = profile("x", 10.0, Some(2.0), &[("action", 2.5), ("network", 7.5)]).finding;
         assert!(said.contains("most of it network 75 % and action 5 %"), "{said}");
+    }
+
+    #[test]
+    fn a_fix_that_is_on_is_no_advice() {
+        let said = profile("after", 10.0, Some(1.0), &[("action", 9.0), ("network", 1.0)]).finding;
+        assert!(said.ends_with("most of it action 80 % and network 10 %: work on what surrounds the query."), "{said}");
     }
 
     #[test]

@@ -1,12 +1,25 @@
-//! One action taken apart: its query alone beside the whole request, and where the rest goes.
+//! One action taken apart: its query alone beside the whole request, where the rest goes, what the database is asked to do and how
+//! it does it.
 //!
 //! Requests are sent one at a time, each beside one run of the query on a connection kept open, so that both see the same
 //! machine. What the request takes beyond the query is overhead.
 
+mod activity;
+mod count;
+pub mod distance;
+mod error;
 mod estimate;
 mod finding;
 mod measure;
+mod scope;
+mod statement;
 mod typical;
+mod work;
 
+pub use activity::{Sampler, Watched, lock_finding};
+pub use count::Count;
+pub use error::Error;
 pub use finding::conclude;
-pub use measure::{Error, Query, Subject, profile};
+pub use measure::{Query, Subject, profile};
+pub use scope::Scope;
+pub use work::findings as work_findings;

@@ -8,11 +8,17 @@ use tare_stress::{Connection, Mix, TIMEOUT, Target, call};
 use tokio_postgres::{Client, Statement};
 use tokio_util::sync::CancellationToken;
 
+use crate::Error;
 use crate::estimate::estimate;
 use crate::typical::typical;
 
 /// Rounds before counting begins.
 const WARMUP: usize = 10;
+/// What another session holds is not waited for without end.
+const BEGIN: &str = "begin; set local lock_timeout = '5s'";
+/// What is to be known of a query that changes something.
+const ROLLED_BACK: &str = "The query changes something and was rolled back each time: waiting for its commit is not in its time, and is \
+                           in that of the action.";
 /// What the client saw and the server did not tell of.
 const NETWORK: &str = "network";
 
@@ -44,33 +50,6 @@ pub struct Query {
     pub sql: String,
 }
 
-/// Why an action could not be taken apart.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The service did not answer with a success.
-    #[error("{url} {reason}; a profile needs requests that succeed")]
-    Request {
-        /// Where the request went.
-        url: String,
-        /// What came back.
-        reason: String,
-    },
-    /// The query failed.
-    #[error("the query to be measured beside the request failed: {}", told(.0))]
-    Query(#[from] tokio_postgres::Error),
-    /// It was stopped.
-    #[error("interrupted")]
-    Interrupted,
-}
-
-fn told(error: &tokio_postgres::Error) -> String {
-    let Some(error) = error.as_db_error() else { return error.to_string() };
-    match error.message() {
-        "cannot insert multiple commands into a prepared statement" => "it is more than one statement".into(),
-        message => message.to_owned(),
-    }
-}
-
 /// One request's time, and what the server told of it.
 struct Sample {
     request: Duration,
@@ -84,7 +63,7 @@ struct Sample {
 pub async fn profile(subject: &Subject, stop: &CancellationToken, progress: impl Fn(u64)) -> Result<Profile, Error> {
     let mut connection = Connection::new(subject.target.clone());
     let prepared = match &subject.query {
-        Some(Query { client, sql }) => Some((client, client.prepare(sql).await?)),
+        Some(Query { client, sql }) => Some((client, sql, client.prepare(sql).await.map_err(Error::query(sql))?)),
         None => None,
     };
     let (mut samples, mut queries) = (Vec::new(), Vec::new());
@@ -97,7 +76,7 @@ pub async fn profile(subject: &Subject, stop: &CancellationToken, progress: impl
             Error::Request { url, reason }
         })?;
         let query = match &prepared {
-            Some((client, statement)) => Some(ask(client, statement).await?),
+            Some((client, sql, statement)) => Some(ask(client, sql, statement).await?),
             None => None,
         };
         if round >= WARMUP {
@@ -106,7 +85,13 @@ pub async fn profile(subject: &Subject, stop: &CancellationToken, progress: impl
             progress(samples.len() as u64);
         }
     }
-    Ok(summarise(subject, &samples, queries))
+    let mut profile = summarise(subject, &samples, queries);
+    if let Some((client, sql, statement)) = &prepared
+        && changes(client, sql, statement).await?
+    {
+        profile.remarks.push(ROLLED_BACK.into());
+    }
+    Ok(profile)
 }
 
 async fn send(connection: &mut Connection, mix: &Mix, nth: u64) -> Result<Sample, String> {
@@ -119,15 +104,24 @@ async fn send(connection: &mut Connection, mix: &Mix, nth: u64) -> Result<Sample
     Ok(Sample { request, components })
 }
 
+/// Whether the query changes anything.
+async fn changes(client: &Client, sql: &str, statement: &Statement) -> Result<bool, Error> {
+    client.batch_execute(BEGIN).await?;
+    let asked = client.query(statement, &[]).await;
+    asked.map_err(Error::query(sql))?;
+    let changes = client.query_one("select pg_current_xact_id_if_assigned() is not null", &[]).await?.get(0);
+    client.batch_execute("rollback").await?;
+    Ok(changes)
+}
+
 /// Only the query is timed, and nothing of it is kept.
-async fn ask(client: &Client, statement: &Statement) -> Result<Duration, Error> {
-    client.batch_execute("begin").await?;
+async fn ask(client: &Client, sql: &str, statement: &Statement) -> Result<Duration, Error> {
+    client.batch_execute(BEGIN).await?;
     let start = Instant::now();
     let asked = client.query(statement, &[]).await;
     let taken = start.elapsed();
     client.batch_execute("rollback").await?;
-    asked?;
-    Ok(taken)
+    asked.map_err(Error::query(sql)).map(|_| taken)
 }
 
 fn summarise(subject: &Subject, samples: &[Sample], queries: Vec<Duration>) -> Profile {

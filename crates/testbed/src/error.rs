@@ -10,9 +10,9 @@ pub enum Error {
         "DATABASE_URL is not set; set it to a PostgreSQL to measure against, as postgres://user:password@host:port/database"
     )]
     NoUrl,
-    /// `DATABASE_URL` cannot be understood.
+    /// The URL of a database cannot be understood.
     #[error(
-        "DATABASE_URL is not usable: {0}; it should read postgres://user:password@host:port/database, with ?sslmode=require&sslrootcert=FILE for TLS"
+        "the URL of the database is not usable: {0}; it should read postgres://user:password@host:port/database, with ?sslmode=require&sslrootcert=FILE for TLS"
     )]
     BadUrl(String),
     /// The login may not create what the testbed needs.

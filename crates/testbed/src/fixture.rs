@@ -256,6 +256,12 @@ impl Fixture {
         &self.rows.control
     }
 
+    /// Names of its databases: the control database's, then the tenants'.
+    pub fn databases(&self) -> Vec<String> {
+        let logins = std::iter::once(self.control()).chain(self.tenants().iter().map(|tenant| &tenant.login));
+        logins.map(|login| login.database.clone()).collect()
+    }
+
     /// The tenants, in the order of their numbers.
     pub fn tenants(&self) -> &[TenantFixture] {
         &self.rows.tenants

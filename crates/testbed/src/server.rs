@@ -103,6 +103,11 @@ impl Server {
         self.started.provider
     }
 
+    /// Whether it was started here and nobody else uses it.
+    pub fn is_ours(&self) -> bool {
+        self.started.provider != Provider::Url
+    }
+
     /// Its version: `15.8`.
     pub fn version(&self) -> &str {
         &self.version
@@ -280,12 +285,12 @@ async fn drop_all(admin: &Config, tls: &MakeRustlsConnect, prefix: &str) -> Resu
     Ok(())
 }
 
-/// A connection to the server of `DATABASE_URL`, as its login.
+/// A connection to the database at the URL `given`, with the password of PGPASSWORD, else to that of `DATABASE_URL`.
 ///
 /// # Errors
-/// The URL is not set or not understood, or the server cannot be reached.
-pub async fn connect_to_url() -> Result<Client, Error> {
-    let started = provider::of_url()?;
+/// The URL is not set or not understood or holds a password, or the server cannot be reached.
+pub async fn connect_to_url(given: Option<&str>) -> Result<Client, Error> {
+    let started = provider::of_url(given)?;
     connect(&started.admin, &connector(started.root.as_deref())?).await
 }
 

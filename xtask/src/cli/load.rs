@@ -126,6 +126,10 @@ pub struct Stress {
     #[arg(long, requires = "url")]
     pub no_reuse: bool,
 
+    /// Look at the database DATABASE_URL behind --url meanwhile: what its sessions are at, who waits for whom, what it counts.
+    #[arg(long, requires = "url", conflicts_with = "find_limit")]
+    pub watch_database: bool,
+
     /// Threads that send; half of the processors when left out, for the service needs some, too.
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,

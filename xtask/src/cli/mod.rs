@@ -2,6 +2,7 @@
 
 mod calibrate;
 mod load;
+mod profile;
 
 use std::path::PathBuf;
 
@@ -12,6 +13,7 @@ use tare_testbed::{Network, Provider, Size};
 
 pub use self::calibrate::{Calibrate, CalibrationPart};
 pub use self::load::{Format, Merge, Stress, StressCommand, Subject};
+pub use self::profile::Profile;
 
 /// Finds out which component of a multi-tenant API is slow, what each fix is worth, and keeps it from coming back.
 ///
@@ -33,8 +35,8 @@ pub enum Command {
     Stress(Box<Stress>),
     /// How far the figures of the load can be trusted on this machine: known latencies, a stall, memory, and beside oha and wrk.
     Calibrate(Calibrate),
-    /// One action taken apart: its query alone beside the whole request.
-    Profile(Profile),
+    /// One action taken apart: where a request's time goes, what the database is asked to do and how, and what to do next.
+    Profile(Box<Profile>),
     /// Shows the evidence of an earlier run.
     Report(Report),
     /// The built-in server on a testbed of its own, until Ctrl-C.
@@ -215,25 +217,6 @@ impl BenchName {
             Self::Relay => "relay",
         }
     }
-}
-
-#[derive(Debug, Args)]
-pub struct Profile {
-    #[command(flatten)]
-    pub subject: Subject,
-
-    /// The query behind --url, `@FILE` or SQL without parameters; it is run on DATABASE_URL beside each request.
-    #[arg(long, requires = "url")]
-    pub sql: Option<String>,
-
-    /// Rounds to count.
-    #[arg(long, short = 'n', default_value_t = 200, value_parser = clap::value_parser!(u64).range(1..))]
-    pub samples: u64,
-
-    #[command(flatten)]
-    pub postgres: Postgres,
-    #[command(flatten)]
-    pub judged: Judged,
 }
 
 #[derive(Debug, Args)]

@@ -78,18 +78,18 @@ pub(crate) enum Tools {
     InFolder(Option<PathBuf>),
 }
 
-/// The server of `DATABASE_URL`.
-pub(crate) fn of_url() -> Result<Started, Error> {
-    url::find()
+/// The server at the URL `given`, else that of `DATABASE_URL`.
+pub(crate) fn of_url(given: Option<&str>) -> Result<Started, Error> {
+    url::find(given)
 }
 
 /// Starts the provider asked for; when none is, the first that works.
 pub(crate) async fn start(asked: Option<Provider>, disk: Disk, say: &(dyn Fn(&str) + Sync)) -> Result<Started, Error> {
     match asked {
-        Some(Provider::Url) => url::find(),
+        Some(Provider::Url) => url::find(None),
         Some(Provider::Container) => container::start(disk, say).await,
         Some(Provider::System) => system::start(disk).await,
-        None if url::is_set() => url::find(),
+        None if url::is_set() => url::find(None),
         None => {
             let container = match container::start(disk, say).await {
                 Ok(started) => return Ok(started),
@@ -123,14 +123,17 @@ impl Disk {
     }
 }
 
-/// Settings of every server that is ours, besides fsync: durable as in production, statements counted.
-const SETTINGS: [(&str, &str); 7] = [
+/// Settings of every server that is ours, besides fsync: durable as in production. Statements can be counted, and nothing is until
+/// somebody sets it for a database.
+const SETTINGS: [(&str, &str); 9] = [
     ("synchronous_commit", "on"),
     ("full_page_writes", "on"),
     ("password_encryption", "scram-sha-256"),
     ("max_connections", "200"),
     ("shared_buffers", "256MB"),
     ("shared_preload_libraries", "pg_stat_statements"),
+    ("compute_query_id", "off"),
+    ("pg_stat_statements.track", "none"),
     ("max_wal_size", "4GB"),
 ];
 

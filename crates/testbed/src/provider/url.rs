@@ -15,12 +15,26 @@ pub(super) fn is_set() -> bool {
     env::var_os(VARIABLE).is_some_and(|url| !url.is_empty())
 }
 
-pub(super) fn find() -> Result<Started, Error> {
-    if !is_set() {
-        return Err(Error::NoUrl);
-    }
-    let url = env::var(VARIABLE).map_err(|_| Error::BadUrl("it is not UTF-8".into()))?;
-    let (admin, root) = parse(&url)?;
+/// That of the environment, or the one at `given`, whose password comes from PGPASSWORD: arguments are seen in the list of
+/// processes.
+pub(super) fn find(given: Option<&str>) -> Result<Started, Error> {
+    let (admin, root) = match given {
+        Some(url) => {
+            let (mut admin, root) = parse(url)?;
+            if admin.get_password().is_some() {
+                return Err(Error::BadUrl(
+                    "it holds a password, which others see in the list of processes; set PGPASSWORD, or DATABASE_URL"
+                        .into(),
+                ));
+            }
+            if let Ok(password) = env::var("PGPASSWORD") {
+                admin.password(password);
+            }
+            (admin, root)
+        }
+        None if !is_set() => return Err(Error::NoUrl),
+        None => parse(&env::var(VARIABLE).map_err(|_| Error::BadUrl("it is not UTF-8".into()))?)?,
+    };
     Ok(Started { provider: Provider::Url, admin, root, certificate: None, tools: Tools::InFolder(None), _owned: None })
 }
 

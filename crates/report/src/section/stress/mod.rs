@@ -1,5 +1,6 @@
 //! What came of load.
 
+mod activity;
 mod components;
 mod histogram;
 mod limit;
@@ -15,7 +16,7 @@ use super::{Section, Table, table};
 const LATE_MS: f64 = 1.0;
 
 /// All that is told of load, in the order it is read.
-pub(super) fn sections(evidence: &Evidence) -> [Option<Section>; 7] {
+pub(super) fn sections(evidence: &Evidence) -> [Option<Section>; 8] {
     [
         stress(evidence),
         actions(evidence),
@@ -23,6 +24,7 @@ pub(super) fn sections(evidence: &Evidence) -> [Option<Section>; 7] {
         timeline::timeline(evidence),
         components::components(evidence),
         tail::tail(evidence),
+        activity::activity(evidence),
         limit::limit(evidence),
     ]
 }
