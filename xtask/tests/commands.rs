@@ -142,7 +142,7 @@ fn without_a_postgresql_it_says_how_to_get_one() {
     refused(wrong, &[&address, "refused"]);
     let mut unreadable = perf(&[]);
     unreadable.env("DATABASE_URL", "postgres://me:secret@host:not-a-port/mine");
-    refused(unreadable, &["URL of the database is not usable"]);
+    refused(unreadable, &["DATABASE_URL, or --database-url"]);
 }
 
 #[test]

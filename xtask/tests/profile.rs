@@ -109,6 +109,7 @@ async fn a_connection_for_each_request_is_found_beside_the_query_alone() {
     assert_eq!(kinds(profile), ["connection-per-request"], "{shown}");
     assert_eq!((&profile["work"]["requests"], &profile["work"]["connections"]), (&20.into(), &20.into()));
     assert!(profile["database_ms"]["estimate"].as_f64() < profile["request_ms"]["estimate"].as_f64());
+    assert_eq!(profile["plans"].as_array().unwrap().len(), 1);
     assert!(shown.starts_with("Next: ") && shown.contains("docs/pooling.md"), "{shown}");
     assert!(shown.contains("pg_stat_statements"), "why statements were not counted is said: {shown}");
 }
@@ -219,6 +220,8 @@ async fn an_action_of_the_built_in_server_adds_up_and_shows_what_it_asks_for() {
     let (Ended { code, shown, said }, kept) = profile_after().await;
     assert_eq!(code, Some(0), "{shown}\n{said}");
     assert_eq!(kept["profiles"][0]["findings"], Value::Array(Vec::new()), "{shown}");
+    let plans = kept["profiles"][0]["plans"].as_array().unwrap();
+    assert!(plans.iter().any(|plan| plan["nested"] == true), "what is within the function is seen: {shown}");
 }
 
 async fn profile_after() -> (Ended, Value) {

@@ -12,7 +12,7 @@ pub enum Error {
     NoUrl,
     /// The URL of a database cannot be understood.
     #[error(
-        "the URL of the database is not usable: {0}; it should read postgres://user:password@host:port/database, with ?sslmode=require&sslrootcert=FILE for TLS"
+        "the URL of the database (DATABASE_URL, or --database-url) is not usable: {0}; it should read postgres://user:password@host:port/database, with ?sslmode=require&sslrootcert=FILE for TLS"
     )]
     BadUrl(String),
     /// The login may not create what the testbed needs.

@@ -12,6 +12,7 @@ use tokio_postgres::config::SslMode;
 use tokio_postgres::{Client, Config};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
+use crate::notices::Notices;
 use crate::provider::{self, Disk, Provider, Started, Tools};
 use crate::{Error, Fixture, Login, fixture};
 
@@ -132,6 +133,14 @@ impl Server {
     /// A connection to `database` as one who may do everything; for setting up and for counting afterwards.
     pub async fn admin(&self, database: &str) -> Result<Client, Error> {
         connect(self.started.admin.clone().dbname(database), &self.tls).await
+    }
+
+    /// The same as [`admin`](Self::admin), with what the server tells it beside its answers.
+    ///
+    /// # Errors
+    /// The server cannot be reached, or has no such database.
+    pub async fn admin_with_notices(&self, database: &str) -> Result<(Client, Notices), Error> {
+        connect_with_notices(self.started.admin.clone().dbname(database), &self.tls).await
     }
 
     /// The same by way of `address`, a host and port that stand for the server: a relay's.
@@ -285,13 +294,22 @@ async fn drop_all(admin: &Config, tls: &MakeRustlsConnect, prefix: &str) -> Resu
     Ok(())
 }
 
-/// A connection to the database at the URL `given`, with the password of PGPASSWORD, else to that of `DATABASE_URL`.
+/// A connection to the server of `DATABASE_URL` as its login; to that of `given` when there is one, a URL without a password,
+/// which is then taken from `PGPASSWORD`.
 ///
 /// # Errors
-/// The URL is not set or not understood or holds a password, or the server cannot be reached.
+/// The URL is not set or not understood, `given` has a password in it, or the server cannot be reached.
 pub async fn connect_to_url(given: Option<&str>) -> Result<Client, Error> {
-    let started = provider::of_url(given)?;
-    connect(&started.admin, &connector(started.root.as_deref())?).await
+    connect_to_url_with_notices(given).await.map(|(client, _)| client)
+}
+
+/// The same as [`connect_to_url`], with what the server tells it beside its answers.
+///
+/// # Errors
+/// As those of [`connect_to_url`].
+pub async fn connect_to_url_with_notices(given: Option<&str>) -> Result<(Client, Notices), Error> {
+    let started = given.map_or_else(provider::of_url, Started::at)?;
+    connect_with_notices(&started.admin, &connector(started.root.as_deref())?).await
 }
 
 fn connector(root: Option<&Path>) -> Result<MakeRustlsConnect, Error> {
@@ -299,6 +317,10 @@ fn connector(root: Option<&Path>) -> Result<MakeRustlsConnect, Error> {
 }
 
 async fn connect(config: &Config, tls: &MakeRustlsConnect) -> Result<Client, Error> {
+    connect_with_notices(config, tls).await.map(|(client, _)| client)
+}
+
+async fn connect_with_notices(config: &Config, tls: &MakeRustlsConnect) -> Result<(Client, Notices), Error> {
     let (client, connection) =
         config.clone().application_name("tare-testbed").connect(tls.clone()).await.map_err(|error| {
             let [host, ..] = config.get_hosts() else { return Error::database("be reached")(error) };
@@ -309,8 +331,9 @@ async fn connect(config: &Config, tls: &MakeRustlsConnect) -> Result<Client, Err
             let port = config.get_ports().first().copied().unwrap_or(5432);
             Error::database(format!("be reached at {host}:{port}"))(error)
         })?;
-    tokio::spawn(connection);
-    Ok(client)
+    let notices = Notices::default();
+    tokio::spawn(notices.clone().collect(connection));
+    Ok((client, notices))
 }
 
 /// Waits until a server that was just started lets us in; `has_ended` tells that it never will.

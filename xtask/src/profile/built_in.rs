@@ -21,6 +21,8 @@ use crate::{Ending, cli};
 
 /// The step that counts what the database is asked to do.
 const COUNT: &str = "count";
+/// The step that reads plans.
+const PLANS: &str = "plans";
 /// Requests over which round trips and statements are counted: their counts are exact.
 const COUNTED: u64 = 20;
 /// Requests before that, for pools and caches to be warm.
@@ -38,6 +40,7 @@ pub async fn run(options: cli::Profile, stop: CancellationToken) -> Result<Endin
         (BUILD.to_owned(), Duration::from_secs(5)),
         (step(strategy, &action), usual(strategy, samples, network)),
         (COUNT.to_owned(), Duration::from_secs(3)),
+        (PLANS.to_owned(), Duration::from_secs(3)),
     ];
     let command = format!("profile {action} --strategy {strategy}");
     let begin = Begin { command: &command, network, quick: false };
@@ -116,6 +119,10 @@ async fn look_into(
     profile.findings.extend(tare_profile::work_findings(&work, profile.request_ms.estimate));
     profile.work = Some(work);
     profile.remarks.extend(remarks);
+    let explained = session.step(PLANS, explain(&testbed.fixture, action, strategy)).await?;
+    profile.plans = explained.plans;
+    profile.findings.extend(explained.findings);
+    profile.remarks.extend(explained.remarks);
     Ok(())
 }
 
@@ -146,6 +153,15 @@ async fn count(testbed: &mut Testbed, built: &Built, action: &str, strategy: Str
     work.connections = Some(passed.connections);
     service.stop().await?;
     Ok((work, remarks))
+}
+
+/// The action's statements and their plans, as the first tenant's first user.
+async fn explain(fixture: &Fixture, action: &str, strategy: Strategy) -> Result<tare_profile::Explained> {
+    let login = &first_tenant(fixture)?.login;
+    let (client, notices) = fixture.server().admin_with_notices(&login.database).await?;
+    let mut database = tare_profile::Database::new(client, notices);
+    let sql = query(fixture, action, strategy)?;
+    Ok(tare_profile::explain(&mut database, &sql, Some(&login.role), true).await?)
 }
 
 fn first_tenant(fixture: &Fixture) -> Result<&TenantFixture> {

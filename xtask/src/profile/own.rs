@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
 use tare_evidence::{Profile, Work};
-use tare_profile::{Count, Query, Sampler, Scope, Subject, distance};
+use tare_profile::{Count, Explained, Query, Sampler, Scope, Subject, distance};
 use tare_stress::{Connection, TIMEOUT, call};
 use tokio_postgres::Client;
 use tokio_util::sync::CancellationToken;
@@ -56,6 +56,12 @@ impl Database {
         tare_testbed::connect_to_url(self.0.as_deref()).await.with_context(|| self.unseen())
     }
 
+    async fn connect_with_notices(&self) -> Result<tare_profile::Database> {
+        let connected = tare_testbed::connect_to_url_with_notices(self.0.as_deref()).await;
+        let (client, notices) = connected.with_context(|| self.unseen())?;
+        Ok(tare_profile::Database::new(client, notices))
+    }
+
     fn unseen(&self) -> String {
         let named = if self.0.is_some() { "--database-url" } else { "DATABASE_URL" };
         format!("the database of {named} cannot be looked at")
@@ -104,11 +110,17 @@ async fn beside(
     sql: Option<String>,
     samples: usize,
 ) -> Result<Profile> {
+    let mut explained = Explained::default();
     let mut query = None;
     if let Some(sql) = sql {
+        // Before anything is sent: what is wrong with the SQL is known at once.
+        explained = tare_profile::explain(&mut database.connect_with_notices().await?, &sql, None, false).await?;
         query = Some(Query { client: database.connect().await?, sql });
     }
     let mut profile = requests(session, sending, query, samples).await?;
+    profile.plans = explained.plans;
+    profile.findings.extend(explained.findings);
+    profile.remarks.extend(explained.remarks);
     let (work, remarks) = session.step(COUNT, count(database, sending)).await?;
     profile.findings.extend(tare_profile::work_findings(&work, profile.request_ms.estimate));
     profile.work = Some(work);

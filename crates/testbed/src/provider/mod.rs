@@ -78,18 +78,18 @@ pub(crate) enum Tools {
     InFolder(Option<PathBuf>),
 }
 
-/// The server at the URL `given`, else that of `DATABASE_URL`.
-pub(crate) fn of_url(given: Option<&str>) -> Result<Started, Error> {
-    url::find(given)
+/// The server of `DATABASE_URL`.
+pub(crate) fn of_url() -> Result<Started, Error> {
+    url::find()
 }
 
 /// Starts the provider asked for; when none is, the first that works.
 pub(crate) async fn start(asked: Option<Provider>, disk: Disk, say: &(dyn Fn(&str) + Sync)) -> Result<Started, Error> {
     match asked {
-        Some(Provider::Url) => url::find(None),
+        Some(Provider::Url) => url::find(),
         Some(Provider::Container) => container::start(disk, say).await,
         Some(Provider::System) => system::start(disk).await,
-        None if url::is_set() => url::find(None),
+        None if url::is_set() => url::find(),
         None => {
             let container = match container::start(disk, say).await {
                 Ok(started) => return Ok(started),

@@ -15,27 +15,34 @@ pub(super) fn is_set() -> bool {
     env::var_os(VARIABLE).is_some_and(|url| !url.is_empty())
 }
 
-/// That of the environment, or the one at `given`, whose password comes from PGPASSWORD: arguments are seen in the list of
-/// processes.
-pub(super) fn find(given: Option<&str>) -> Result<Started, Error> {
-    let (admin, root) = match given {
-        Some(url) => {
-            let (mut admin, root) = parse(url)?;
-            if admin.get_password().is_some() {
-                return Err(Error::BadUrl(
-                    "it holds a password, which others see in the list of processes; set PGPASSWORD, or DATABASE_URL"
-                        .into(),
-                ));
-            }
-            if let Ok(password) = env::var("PGPASSWORD") {
-                admin.password(password);
-            }
-            (admin, root)
-        }
-        None if !is_set() => return Err(Error::NoUrl),
-        None => parse(&env::var(VARIABLE).map_err(|_| Error::BadUrl("it is not UTF-8".into()))?)?,
-    };
+pub(super) fn find() -> Result<Started, Error> {
+    if !is_set() {
+        return Err(Error::NoUrl);
+    }
+    let url = env::var(VARIABLE).map_err(|_| Error::BadUrl("it is not UTF-8".into()))?;
+    let (admin, root) = parse(&url)?;
     Ok(Started { provider: Provider::Url, admin, root, certificate: None, tools: Tools::InFolder(None), _owned: None })
+}
+
+impl Started {
+    /// The server of a URL from a command line, where others on the machine would see a password: it is taken from
+    /// `PGPASSWORD`, and refused in the URL.
+    pub(crate) fn at(given: &str) -> Result<Self, Error> {
+        Self::with_password(given, env::var("PGPASSWORD").ok())
+    }
+
+    fn with_password(given: &str, password: Option<String>) -> Result<Self, Error> {
+        let (mut admin, root) = parse(given)?;
+        if admin.get_password().is_some() {
+            let reason = "a URL in arguments holds a password, which others see in the list of processes; \
+                          give the password as PGPASSWORD, or the whole URL as DATABASE_URL";
+            return Err(Error::BadUrl(reason.into()));
+        }
+        if let Some(password) = password.filter(|password| !password.is_empty()) {
+            admin.password(password);
+        }
+        Ok(Self { provider: Provider::Url, admin, root, certificate: None, tools: Tools::InFolder(None), _owned: None })
+    }
 }
 
 /// Reads a URL, and the `sslrootcert` in it, which the driver does not know.
@@ -69,6 +76,17 @@ mod tests {
         assert_eq!(config.get_ports(), [5433]);
         assert_eq!(config.get_ssl_mode(), tokio_postgres::config::SslMode::Require);
         assert_eq!(root.unwrap(), PathBuf::from("/a/ca.pem"));
+    }
+
+    #[test]
+    fn a_url_in_arguments_has_its_password_elsewhere() {
+        let given = Started::with_password("postgres://me@localhost/mine", Some("secret".into())).unwrap();
+        assert_eq!(given.admin.get_password(), Some(&b"secret"[..]));
+        for url in ["postgres://me:secret@localhost/mine", "postgres://me@localhost/mine?password=secret"] {
+            let error = Started::with_password(url, None).err().unwrap().to_string();
+            assert!(error.contains("PGPASSWORD") && error.contains("DATABASE_URL"), "{error}");
+            assert!(!error.contains("secret"), "{error}");
+        }
     }
 
     #[test]
