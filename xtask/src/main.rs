@@ -12,6 +12,7 @@ mod db;
 mod limit;
 mod load;
 mod machine;
+mod matrix;
 mod merge;
 mod perf;
 mod profile;

@@ -14,7 +14,7 @@ use crate::cli::{BenchName, Part, Perf};
 use crate::service::{Service, Way};
 use crate::session::{Begin, POSTGRES, Session};
 use crate::stress::{self, ANY_PORT, Amount, PUBLISHED_ACTION};
-use crate::{Ending, profile};
+use crate::{Ending, matrix, profile};
 
 /// Connections of the published load.
 const CONCURRENCY: usize = 10;
@@ -102,6 +102,9 @@ impl Plan {
 
 /// Runs what is planned, keeps its evidence and judges it.
 pub async fn run(options: Perf, stop: CancellationToken) -> Result<Ending> {
+    if options.matrix {
+        return matrix::run(options, stop).await;
+    }
     let plan = Plan::of(&options);
     plan.settings.check(&plan.benches)?;
     let command = if options.quick { "perf --quick" } else { "perf" };

@@ -317,7 +317,7 @@ fn told(line: &Line, names: &[String]) -> String {
 
 /// An audited service has one row for each request that succeeded, and may have one for each that did not, or the pass measured
 /// something else than it says. The server has been stopped, and so has written what it had queued.
-fn expect_audit_rows(pass: &Pass, written: i64) -> Result<()> {
+pub fn expect_audit_rows(pass: &Pass, written: i64) -> Result<()> {
     let sent = (pass.requests + pass.warmup) as i64;
     let least = if pass.succeeded == pass.requests { sent } else { pass.succeeded as i64 };
     match pass.interrupted || (least..=sent).contains(&written) {

@@ -15,13 +15,14 @@ mod reading;
 mod server_timing;
 mod statistics;
 pub mod units;
+mod worth;
 
 pub use check::{AFTER, Check, judge, judge_pass, missed};
 pub use comparison::{Fit, Row, compare};
 pub use config::{AtNetwork, Budget, Ceiling as CeilingTarget, Config, Targets};
 pub use law::{Counted, Law, Point};
 pub use load::{ActionPass, Bar, Circumstance, Failure, Latency, Limit, Pass, Span, Tail, TailShare, Trial};
-pub use matrix::{Cell, Matrix, MatrixRow};
+pub use matrix::{Cell, Complexity, Matrix, MatrixRow};
 pub use model::{Bench, Ceiling, Evidence, Interval, Machine, Network, Postgres, Run, Step, VERSION, Versioned};
 pub use profile::{
     Activity, Blocker, Component, Distance, Finding, FindingKind, Plan, Profile, Proof, Side, Statement, Wait, Work,
@@ -30,3 +31,4 @@ pub use published::{Published, PublishedComponent, PublishedGain, PublishedP95, 
 pub use reading::{LatencyReading, SuccessReading};
 pub use server_timing::server_timing;
 pub use statistics::median;
+pub use worth::{Compared, Percentiles, Series, conclude};

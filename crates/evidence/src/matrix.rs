@@ -53,10 +53,44 @@ pub struct MatrixRow {
     pub loss_p95: Interval,
     /// What was published to be gained, as a share.
     pub published: Option<f64>,
-    /// How much work it is: `low`, `medium` or `high`.
-    pub complexity: String,
+    /// How much work it is.
+    pub complexity: Complexity,
     /// What it helps.
     pub helps: String,
-    /// The gain of P95 for its complexity; the highest is next.
-    pub priority: f64,
+    /// The gain of P95 for its complexity, as [`Complexity::weight`] counts it; the highest is next. Nothing when the gain may
+    /// be none.
+    pub priority: Option<f64>,
+}
+
+/// How much work a fix is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Complexity {
+    /// A change in one place.
+    #[default]
+    Low,
+    /// A part of its own, with settings and ways to fail.
+    Medium,
+    /// The way the work is done changes.
+    High,
+}
+
+impl Complexity {
+    /// The name used in `fixtures/published.toml`, evidence and reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Low => "low",
+            Self::Medium => "medium",
+            Self::High => "high",
+        }
+    }
+
+    /// What a gain is divided by: 1, 2 or 3.
+    pub const fn weight(self) -> f64 {
+        match self {
+            Self::Low => 1.0,
+            Self::Medium => 2.0,
+            Self::High => 3.0,
+        }
+    }
 }

@@ -2,6 +2,8 @@
 
 use serde::Deserialize;
 
+use crate::Complexity;
+
 /// Lowest and highest, both within. From 0 it is a bound; twice the same is one figure, which has no range.
 pub type Range = [f64; 2];
 
@@ -57,7 +59,7 @@ pub struct PublishedComponent {
     pub after: Option<String>,
 }
 
-/// What a fix was expected to take off the request, and which benches measure the same.
+/// What a fix was expected to take off the request, which benches measure the same, and what deciding for it takes to know.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PublishedGain {
@@ -71,6 +73,12 @@ pub struct PublishedGain {
     pub without: String,
     /// The bench of the request with the fix and no other.
     pub with: String,
+    /// The action it helps most, on which it is measured under load.
+    pub action: String,
+    /// How much work it is.
+    pub complexity: Complexity,
+    /// What it helps, in a few words.
+    pub helps: String,
 }
 
 /// A published P95 of the whole request.

@@ -147,6 +147,10 @@ pub struct Perf {
     #[arg(long)]
     pub quick: bool,
 
+    /// Only the decision matrix: what each fix is worth under load, alone and taken away from all of them.
+    #[arg(long, conflicts_with_all = ["only", "skip", "workers", "save_baseline", "baseline", "distances_ms"])]
+    pub matrix: bool,
+
     /// Only these parts.
     #[arg(long, value_delimiter = ',', value_name = "PARTS")]
     pub only: Vec<Part>,

@@ -2,6 +2,7 @@
 
 mod bar;
 mod comparison;
+mod matrix;
 mod profile;
 mod round_trips;
 mod stress;
@@ -38,6 +39,7 @@ pub struct Table {
 pub fn sections(evidence: &Evidence, predict_ms: &[f64]) -> Vec<Section> {
     let mut told =
         vec![verdict(evidence), comparison::comparison(evidence), round_trips::round_trips(evidence, predict_ms)];
+    told.extend(matrix::sections(evidence).into_iter().map(Some));
     told.extend(stress::sections(evidence));
     told.extend(profile::sections(evidence).into_iter().map(Some));
     told.extend([ceilings(evidence), checks(evidence), benches(evidence), how(evidence)]);

@@ -1,0 +1,288 @@
+//! The decision matrix: what each fix is worth, alone and beside the others.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use tare_evidence::{Compared, Matrix, Percentiles, Published, PublishedGain, Series, conclude};
+use tare_gateway::{Fix, Strategy};
+use tare_stress::Extent;
+use tare_testbed::{Network, Template, Testbed};
+use tokio_util::sync::CancellationToken;
+
+use crate::Ending;
+use crate::build::{self, BUILD};
+use crate::cli::Perf;
+use crate::load::{Sending, VARIETY};
+use crate::progress::Progress;
+use crate::service::{Service, Way};
+use crate::session::{Begin, POSTGRES, Session, read_published};
+use crate::stress::{ANY_PORT, Amount, expect_audit_rows};
+
+/// Requests at a time, as published.
+const CONCURRENCY: usize = 10;
+
+/// A strategy, and the actions that are sent to it in each round.
+#[derive(Clone, Debug, PartialEq)]
+struct Trial {
+    strategy: Strategy,
+    actions: Vec<String>,
+}
+
+/// What is to be done.
+struct Plan {
+    trials: Vec<Trial>,
+    gains: Vec<PublishedGain>,
+    rounds: usize,
+    requests: u64,
+    network: Network,
+}
+
+impl Plan {
+    fn of(options: &Perf, published: Published) -> Result<Self> {
+        let trials = trials(&published.gains)?;
+        // Six is the fewest that give a median an interval of 95 %.
+        let (rounds, requests) = if options.quick { (6, 100) } else { (10, 200) };
+        Ok(Self { trials, gains: published.gains, rounds, requests, network: options.postgres.network })
+    }
+
+    /// The steps in their order, and how long they usually take.
+    fn steps(&self) -> Vec<(String, Duration)> {
+        let mut steps = vec![(POSTGRES.to_owned(), Duration::from_secs(6)), (BUILD.to_owned(), Duration::from_secs(5))];
+        let one: Duration = self.trials.iter().map(|trial| self.usual(trial)).sum();
+        steps.extend((0..self.rounds).map(|round| (self.step(round), one)));
+        steps
+    }
+
+    fn step(&self, round: usize) -> String {
+        format!("round {} of {}", round + 1, self.rounds)
+    }
+
+    /// The trials in the order of that round. What warms up or gets busy in the course of a round so meets each at another
+    /// place.
+    fn order(&self, round: usize) -> Vec<Trial> {
+        let mut trials = self.trials.clone();
+        let first = round * trials.len() / self.rounds % trials.len();
+        trials.rotate_left(first);
+        trials
+    }
+
+    fn usual(&self, Trial { strategy, actions }: &Trial) -> Duration {
+        let (work, opening) = match strategy.has(Fix::Pooling) {
+            true => (Duration::from_millis(2), 1),
+            false => (Duration::from_millis(20), 15),
+        };
+        let statements = if strategy.has(Fix::OneCall) { 0 } else { 15 };
+        let each = work + self.network.round_trip * (opening + statements) / CONCURRENCY as u32;
+        let requests = (self.requests + warmup(*strategy)) as f64 * actions.len() as f64;
+        Duration::from_secs(1) + each.mul_f64(requests)
+    }
+
+    fn amount(&self, strategy: Strategy) -> Amount {
+        Amount {
+            warmup: warmup(strategy),
+            extent: Extent { requests: self.requests, time: Duration::MAX },
+            ..Amount::published(CONCURRENCY)
+        }
+    }
+
+    fn concluded(&self, series: &[Series]) -> Matrix {
+        Matrix {
+            requests: self.requests as usize,
+            concurrency: CONCURRENCY,
+            ..conclude(&self.gains, &Fix::ALL.map(compared), series)
+        }
+    }
+}
+
+/// `before`, each fix alone, each taken away, `after`. Each fix is tried on the action that it helps most: on another it would
+/// be measured to be worth nothing.
+fn trials(gains: &[PublishedGain]) -> Result<Vec<Trial>> {
+    let mut every: Vec<String> = Vec::new();
+    let mut of_fixes = Vec::new();
+    for fix in Fix::ALL {
+        let gain = gains.iter().find(|gain| gain.fix == fix.name());
+        let action = &gain.with_context(|| format!("fixtures/published.toml has no gain of {}", fix.name()))?.action;
+        Template::named(action).with_context(|| format!("fixtures/published.toml, {}", fix.name()))?;
+        if !every.contains(action) {
+            every.push(action.clone());
+        }
+        of_fixes.push((fix, vec![action.clone()]));
+    }
+    let both = |strategy| Trial { strategy, actions: every.clone() };
+    let alone = of_fixes.iter().map(|(fix, action)| (Strategy::BEFORE.with(*fix), action));
+    let removed = of_fixes.iter().map(|(fix, action)| (Strategy::AFTER.without(*fix), action));
+    let of_fixes = alone.chain(removed).map(|(strategy, action)| Trial { strategy, actions: action.clone() });
+    Ok(std::iter::once(both(Strategy::BEFORE)).chain(of_fixes).chain([both(Strategy::AFTER)]).collect())
+}
+
+fn compared(fix: Fix) -> Compared {
+    Compared {
+        fix: fix.name().to_owned(),
+        alone: Strategy::BEFORE.with(fix).to_string(),
+        removed: Strategy::AFTER.without(fix).to_string(),
+    }
+}
+
+/// Requests until pools no longer grow; where the distance is paid many times for each of them, fewer.
+fn warmup(strategy: Strategy) -> u64 {
+    match (strategy.has(Fix::Pooling), strategy.has(Fix::OneCall)) {
+        (true, true) => 1_000,
+        (true, false) => 200,
+        (false, _) => 20,
+    }
+}
+
+/// Measures the matrix, keeps its evidence and shows it.
+pub async fn run(options: Perf, stop: CancellationToken) -> Result<Ending> {
+    let plan = Plan::of(&options, read_published()?)?;
+    let command = if options.quick { "perf --matrix --quick" } else { "perf --matrix" };
+    let begin = Begin { command, network: plan.network, quick: options.quick };
+    let mut session = Session::begin(begin, &options.judged, &plan.steps(), stop)?;
+    let measured = measure(&mut session, &plan, &options).await;
+    session.finish(measured)
+}
+
+async fn measure(session: &mut Session, plan: &Plan, options: &Perf) -> Result<()> {
+    let mut testbed = session.testbed(options.postgres).await?;
+    testbed.put_at(plan.network).await?;
+    let built = session.step(BUILD, build::build(&session.progress.clone(), false)).await?;
+    let series = plan.trials.iter().flat_map(|Trial { strategy, actions }| {
+        let one =
+            |action: &String| Series { strategy: strategy.to_string(), action: action.clone(), rounds: Vec::new() };
+        actions.iter().map(one)
+    });
+    let mut series: Vec<_> = series.collect();
+    let mut took = None;
+    for round in 0..plan.rounds {
+        let began = Instant::now();
+        let measuring = Round {
+            plan,
+            program: &built.server,
+            testbed: &testbed,
+            progress: session.progress.clone(),
+            stop: session.stop.clone(),
+            logs: session.beside(""),
+        };
+        let measured = session.step(&plan.step(round), measuring.measure(round, took)).await?;
+        for (strategy, action, percentiles) in measured {
+            let of = series.iter_mut().find(|of| of.strategy == strategy.to_string() && of.action == action);
+            of.context("every trial has a series")?.rounds.push(percentiles);
+        }
+        session.evidence.matrix = Some(plan.concluded(&series));
+        session.save()?;
+        took = Some(began.elapsed());
+    }
+    Ok(())
+}
+
+/// What a round is measured with.
+struct Round<'a> {
+    plan: &'a Plan,
+    program: &'a Path,
+    testbed: &'a Testbed,
+    progress: Progress,
+    stop: CancellationToken,
+    /// The folder for what servers complain about.
+    logs: PathBuf,
+}
+
+impl Round<'_> {
+    /// Every strategy once; `expected` is what the round before took.
+    async fn measure(&self, round: usize, expected: Option<Duration>) -> Result<Vec<(Strategy, String, Percentiles)>> {
+        if let Some(expected) = expected {
+            self.progress.expect(expected);
+        }
+        let mut measured = Vec::new();
+        let order = self.plan.order(round);
+        for (nth, Trial { strategy, actions }) in order.iter().enumerate() {
+            for action in actions {
+                let at = format!("{} of {}, {strategy} {action}", nth + 1, order.len());
+                self.progress.at(at);
+                let what = || format!("under {strategy}, {action}, in {}", self.plan.step(round));
+                let percentiles = self.pass(*strategy, action).await.with_context(what)?;
+                measured.push((*strategy, action.clone(), percentiles));
+            }
+        }
+        Ok(measured)
+    }
+
+    /// One pass on a server of its own, and proof that the server did what it was asked.
+    async fn pass(&self, strategy: Strategy, action: &str) -> Result<Percentiles> {
+        let fixture = &self.testbed.fixture;
+        let way = Way { strategy, workers: None };
+        let service = Service::start(self.program, self.testbed, way, ANY_PORT).await?;
+        let audited = fixture.audit_rows().await?;
+        let sending = Sending::action(fixture, fixture.tenants(), action, VARIETY, &service).await?;
+        let load = self.plan.amount(strategy).load(sending, Some(strategy.to_string()));
+        let pass = tare_stress::run(load, &self.stop, |_| ()).await?.pass;
+        let complaints = service.stop().await?;
+        if !complaints.is_empty() {
+            let log = self.logs.join(format!("server-{strategy}.txt"));
+            std::fs::write(&log, complaints).with_context(|| format!("cannot write {}", log.display()))?;
+            self.progress.say(&format!("the server complained; what it said is in {}", log.display()));
+        }
+        ensure!(!pass.interrupted, "interrupted");
+        if let Some(failure) = pass.failures.first() {
+            let failed = pass.requests - pass.succeeded;
+            bail!("{failed} of {} requests failed, the first: {}", pass.requests, failure.example);
+        }
+        expect_audit_rows(&pass, fixture.audit_rows().await? - audited)?;
+        Ok(Percentiles { p50_ms: pass.latency.p50_ms, p95_ms: pass.latency.p95_ms })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::{Cli, Command};
+
+    fn plan(arguments: &[&str]) -> Plan {
+        let cli = Cli::try_parse_from(["xtask", "perf", "--matrix"].iter().chain(arguments)).unwrap();
+        let Command::Perf(options) = cli.command else { panic!("perf") };
+        Plan::of(&options, read_published().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn each_fix_is_tried_alone_and_taken_away() {
+        let trials = plan(&[]).trials;
+        let names: Vec<_> = trials.iter().map(|trial| trial.strategy.to_string()).collect();
+        assert_eq!((names.len(), &*names[0], &*names[1], &*names[13]), (14, "before", "pooling", "after"));
+        assert_eq!(names[7], "tenant-cache+async-audit+indexes+query+one-call");
+        assert_eq!(trials[0].actions, ["view_part_details", "consume_part", "list_parts"]);
+        assert_eq!(trials[3].actions, ["consume_part"], "async-audit");
+        assert_eq!(trials[13].actions, trials[0].actions);
+        let cells: usize = trials.iter().map(|trial| trial.actions.len()).sum();
+        assert_eq!(cells, 18);
+    }
+
+    #[test]
+    fn each_round_is_a_step_and_begins_elsewhere() {
+        let plan = plan(&["--quick"]);
+        let steps = plan.steps();
+        assert_eq!((steps.len(), &*steps[2].0, &*steps[7].0), (8, "round 1 of 6", "round 6 of 6"));
+        let first = |round| plan.trials.iter().position(|trial| *trial == plan.order(round)[0]).unwrap();
+        assert_eq!([0, 1, 2, 3, 4, 5].map(first), [0, 2, 4, 7, 9, 11]);
+        let mut order = plan.order(4);
+        order.rotate_right(9);
+        assert_eq!(order, plan.trials, "every strategy once");
+    }
+
+    #[test]
+    fn a_distance_takes_longer_where_it_is_paid_more_often() {
+        let seconds = |arguments: &[&str], nth: usize| {
+            let plan = plan(arguments);
+            plan.usual(&plan.trials[nth]).as_secs()
+        };
+        assert_eq!([seconds(&["--quick"], 1), seconds(&["--quick", "--network", "remote"], 1)], [1, 25]);
+    }
+
+    #[test]
+    fn parts_of_the_main_job_are_no_parts_of_the_matrix() {
+        for other in [["--only", "stress"], ["--skip", "stress"], ["--workers", "4"]] {
+            assert!(Cli::try_parse_from(["xtask", "perf", "--matrix"].iter().chain(&other)).is_err(), "{other:?}");
+        }
+    }
+}
