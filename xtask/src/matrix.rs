@@ -22,6 +22,9 @@ use crate::stress::{ANY_PORT, Amount, expect_audit_rows};
 /// Requests at a time, as published.
 const CONCURRENCY: usize = 10;
 
+/// What a request usually takes of the machine when a connection is opened for it.
+const SLOW: Duration = Duration::from_millis(20);
+
 /// A strategy, and the actions that are sent to it in each round.
 #[derive(Clone, Debug, PartialEq)]
 struct Trial {
@@ -34,6 +37,7 @@ struct Plan {
     trials: Vec<Trial>,
     gains: Vec<PublishedGain>,
     rounds: usize,
+    /// Of an action under a strategy in one round, at least.
     requests: u64,
     network: Network,
 }
@@ -68,20 +72,30 @@ impl Plan {
     }
 
     fn usual(&self, Trial { strategy, actions }: &Trial) -> Duration {
+        let requests = (self.requests(*strategy) + warmup(*strategy)) * actions.len() as u64;
+        Duration::from_secs(1) + self.each(*strategy).mul_f64(requests as f64)
+    }
+
+    /// How long a request usually takes, those beside it taken together as one.
+    fn each(&self, strategy: Strategy) -> Duration {
         let (work, opening) = match strategy.has(Fix::Pooling) {
             true => (Duration::from_millis(2), 1),
-            false => (Duration::from_millis(20), 15),
+            false => (SLOW, 15),
         };
         let statements = if strategy.has(Fix::OneCall) { 0 } else { 15 };
-        let each = work + self.network.round_trip * (opening + statements) / CONCURRENCY as u32;
-        let requests = (self.requests + warmup(*strategy)) as f64 * actions.len() as f64;
-        Duration::from_secs(1) + each.mul_f64(requests)
+        work + self.network.round_trip * (opening + statements) / CONCURRENCY as u32
+    }
+
+    /// A hundred fast requests are over before the machine's noise has changed once; of those there are more.
+    fn requests(&self, strategy: Strategy) -> u64 {
+        let times = (SLOW.as_secs_f64() / self.each(strategy).as_secs_f64()).clamp(1.0, 10.0);
+        (self.requests as f64 * times).round() as u64
     }
 
     fn amount(&self, strategy: Strategy) -> Amount {
         Amount {
             warmup: warmup(strategy),
-            extent: Extent { requests: self.requests, time: Duration::MAX },
+            extent: Extent { requests: self.requests(strategy), time: Duration::MAX },
             ..Amount::published(CONCURRENCY)
         }
     }
@@ -276,7 +290,17 @@ mod tests {
             let plan = plan(arguments);
             plan.usual(&plan.trials[nth]).as_secs()
         };
-        assert_eq!([seconds(&["--quick"], 1), seconds(&["--quick", "--network", "remote"], 1)], [1, 25]);
+        assert_eq!([seconds(&["--quick"], 1), seconds(&["--quick", "--network", "remote"], 1)], [3, 25]);
+    }
+
+    #[test]
+    fn there_are_more_of_fast_requests() {
+        let requests = |arguments: &[&str]| {
+            let plan = plan(arguments);
+            [Strategy::BEFORE, Strategy::BEFORE.with(Fix::Pooling), Strategy::AFTER].map(|one| plan.requests(one))
+        };
+        assert_eq!(requests(&["--quick"]), [100, 1_000, 1_000]);
+        assert_eq!(requests(&["--quick", "--network", "remote"]), [100, 100, 286]);
     }
 
     #[test]

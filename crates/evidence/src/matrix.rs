@@ -9,7 +9,7 @@ use crate::Interval;
 pub struct Matrix {
     /// Rounds, in each of which every strategy was measured once.
     pub rounds: usize,
-    /// Requests of one strategy in one round.
+    /// Requests of an action under a strategy in one round, at least; up to ten times as many where they take little time.
     pub requests: usize,
     /// Requests at a time.
     pub concurrency: usize,

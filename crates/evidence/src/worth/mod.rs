@@ -119,8 +119,8 @@ impl<'a> Worth<'a> {
         let last = paired(self.after, self.removed, p50, less);
         let (fix, action) = (&self.gain.fix, &self.gain.action);
         let figures = |what: &str| {
-            let [alone, last] = [alone, last].map(told);
-            format!("{fix} takes {alone} off {action} when it is the only fix, and {last} when it is the last: {what}.")
+            let [alone, last] = [told(alone, action), told(last, action)];
+            format!("{fix} as the only fix {alone}, and as the last one {last}: {what}.")
         };
         if is_much_more(alone, last) {
             Some(figures("with the others there, it matters less"))
@@ -172,12 +172,12 @@ fn is_much_more(larger: Interval, smaller: Interval) -> bool {
     larger.lower > 0.0 && larger.lower > smaller.upper && larger.estimate > MUCH * smaller.estimate
 }
 
-/// A time that is taken off.
-fn told(ms: Interval) -> String {
+/// What becomes of the action's time, when so much is taken off.
+fn told(ms: Interval, action: &str) -> String {
     match ms {
-        Interval { lower, .. } if lower > 0.0 => time(ms.estimate),
-        Interval { upper, .. } if upper < 0.0 => format!("−{}", time(-ms.estimate)),
-        _ => "nothing that shows".into(),
+        Interval { lower, .. } if lower > 0.0 => format!("takes {} off {action}", time(ms.estimate)),
+        Interval { upper, .. } if upper < 0.0 => format!("adds {} to {action}", time(-ms.estimate)),
+        _ => format!("takes nothing off {action} that shows"),
     }
 }
 

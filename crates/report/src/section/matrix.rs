@@ -21,7 +21,7 @@ fn worth(matrix: &Matrix) -> Section {
         title: "What each fix is worth".into(),
         paragraphs: vec![format!(
             "The gain is what the fix alone takes off before, the loss what after takes more without it; medians of {} rounds of \
-             {} requests, {} at a time, and the interval they lie in.",
+             {} requests or more, {} at a time, and the interval they lie in.",
             matrix.rounds, matrix.requests, matrix.concurrency
         )],
         table: table(&header, matrix.rows.iter().map(row).collect()),
