@@ -230,12 +230,7 @@ impl Round<'_> {
         let sending = Sending::action(fixture, fixture.tenants(), action, VARIETY, &service).await?;
         let load = self.plan.amount(strategy).load(sending, Some(strategy.to_string()));
         let pass = tare_stress::run(load, &self.stop, |_| ()).await?.pass;
-        let complaints = service.stop().await?;
-        if !complaints.is_empty() {
-            let log = self.logs.join(format!("server-{strategy}.txt"));
-            std::fs::write(&log, complaints).with_context(|| format!("cannot write {}", log.display()))?;
-            self.progress.say(&format!("the server complained; what it said is in {}", log.display()));
-        }
+        service.stop_into(&self.logs.join(format!("server-{strategy}.txt")), &self.progress).await?;
         ensure!(!pass.interrupted, "interrupted");
         if let Some(failure) = pass.failures.first() {
             let failed = pass.requests - pass.succeeded;

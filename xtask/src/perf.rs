@@ -148,7 +148,7 @@ async fn under(session: &mut Session, plan: &Plan, built: &Built, testbed: &Test
     let service = Service::start(&built.server, testbed, way, ANY_PORT).await?;
     if let Some(samples) = plan.profile {
         for action in plan.profiled() {
-            profile::action(session, fixture, &service, action, strategy, samples).await?;
+            profile::action(session, fixture, &service, profile::Asked { action, strategy, samples }).await?;
         }
     }
     if let Some(extents) = extents {

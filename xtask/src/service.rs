@@ -12,6 +12,8 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::process::{Child, ChildStderr, Command};
 use tokio::task::JoinHandle;
 
+use crate::progress::Progress;
+
 /// Bytes of its complaints that are kept.
 const KEPT: u64 = 4_000;
 
@@ -93,6 +95,16 @@ impl Service {
             true => Ok(said),
             false => bail!("the server ended with {status}: {}", said.trim()),
         }
+    }
+
+    /// The same, with what it complained about in the file `log`.
+    pub async fn stop_into(self, log: &Path, progress: &Progress) -> Result<()> {
+        let complaints = self.stop().await?;
+        if !complaints.is_empty() {
+            std::fs::write(log, complaints).with_context(|| format!("cannot write {}", log.display()))?;
+            progress.say(&format!("the server complained; what it said is in {}", log.display()));
+        }
+        Ok(())
     }
 }
 

@@ -4,8 +4,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
-use tare_evidence::{Activity, Pass};
+use anyhow::{Result, bail};
+use tare_evidence::Pass;
 use tare_gateway::Strategy;
 use tare_profile::Watched;
 use tare_stress::{Extent, Line, Live, Load, Measured, Pace, Seen, csv};
@@ -19,7 +19,7 @@ use crate::load::{Sending, VARIETY, warn_of_unused_token};
 use crate::progress::Progress;
 use crate::service::{Service, Way};
 use crate::session::{Begin, POSTGRES, Session, write_atomically};
-use crate::watch::{self, Watch};
+use crate::watch::{self, Moment, Watch};
 use crate::{Ending, merge};
 
 /// The action that was published.
@@ -136,9 +136,8 @@ async fn own(
                 let sampler = if options.watch_database { Some(watch::database().await?) } else { None };
                 let mut measured = send(sending, None, amount, &progress, &stop).await?;
                 if let Some(sampler) = sampler {
-                    let Watched { activity, moments } = sampler.end(measured.began).await?;
-                    let seen: Vec<_> = moments.iter().filter_map(watch::since(measured.began)).collect();
-                    tell(&mut measured, activity, &seen);
+                    let watched = sampler.end(measured.began).await;
+                    tell(&mut measured, watched.map_err(Into::into), Vec::new(), &progress);
                 }
                 Ok(measured)
             });
@@ -236,25 +235,30 @@ pub async fn pass(
     let watch = Watch::start(&service, fixture).await?;
     let sent = send(sending, Some(strategy.to_string()), amount, &progress, &stop);
     let mut measured = session.step(&step(strategy, action), sent).await?;
-    let (activity, seen) = watch.end(measured.began).await?;
-    tell(&mut measured, activity, &seen);
+    let (watched, seen) = watch.end(measured.began).await;
+    tell(&mut measured, watched, seen, &session.progress);
     let pass = measured.pass.clone();
     keep(session, measured)?;
-    let complaints = service.stop().await?;
-    if !complaints.is_empty() {
-        let log = session.beside(&format!("server-{strategy}.txt"));
-        std::fs::write(&log, complaints).with_context(|| format!("cannot write {}", log.display()))?;
-        session.progress.say(&format!("the server complained; what it said is in {}", log.display()));
-    }
+    let log = session.beside(&format!("server-{strategy}.txt"));
+    service.stop_into(&log, &session.progress).await?;
     expect_audit_rows(&pass, fixture.audit_rows().await? - audited)
 }
 
-/// What went on meanwhile, and what of it slow requests have in common.
-fn tell(measured: &mut Measured, activity: Activity, seen: &[Seen]) {
+/// What went on meanwhile at the database and elsewhere, and what of it slow requests have in common. A pass is what it is when
+/// its database could not be watched to the end.
+fn tell(measured: &mut Measured, watched: Result<Watched>, mut moments: Vec<Moment>, progress: &Progress) {
     let pass = &mut measured.pass;
-    pass.activity = Some(activity);
+    match watched {
+        Ok(watched) => {
+            pass.activity = Some(watched.activity);
+            moments.extend(watched.moments);
+        }
+        Err(reason) => progress.say(&format!("the database could not be watched to the end: {reason:#}")),
+    }
     if let Some(tail) = &mut pass.tail {
-        tail.circumstances = tare_stress::circumstances(&measured.windows, pass.latency.p95_ms, seen);
+        let since = |(at, what): &Moment| Some(Seen { at: at.checked_duration_since(measured.began)?, what });
+        let seen: Vec<_> = moments.iter().filter_map(since).collect();
+        tail.circumstances = tare_stress::circumstances(&measured.windows, pass.latency.p95_ms, &seen);
     }
 }
 

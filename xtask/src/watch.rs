@@ -5,9 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use tare_evidence::Activity;
 use tare_profile::{Sampler, Scope, Watched};
-use tare_stress::{Connection, Request, Seen, Target};
+use tare_stress::{Connection, Request, Target};
 use tare_testbed::Fixture;
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
@@ -24,7 +23,7 @@ pub struct Watch {
 }
 
 /// When, and what went on in words.
-type Moment = (Instant, &'static str);
+pub type Moment = (Instant, &'static str);
 
 /// The server's metrics, by name and labels.
 type Metrics = BTreeMap<String, f64>;
@@ -34,8 +33,7 @@ impl Watch {
     pub async fn start(service: &Service, fixture: &Fixture) -> Result<Self> {
         let target = Target::resolve(&service.metrics_url(), false, None).await?;
         let admin = fixture.server().admin(fixture.server().maintenance_database()).await?;
-        let scope = Scope { databases: fixture.databases(), ours: fixture.server().is_ours() };
-        let database = Sampler::start(admin, &scope).await?;
+        let database = Sampler::start(admin, &Scope::of(fixture)).await?;
         let seen = Arc::<Mutex<Vec<_>>>::default();
         let sees = seen.clone();
         let task = tokio::spawn(async move {
@@ -55,11 +53,11 @@ impl Watch {
     }
 
     /// What was seen since `began`.
-    pub async fn end(self, began: Instant) -> Result<(Activity, Vec<Seen>)> {
+    pub async fn end(self, began: Instant) -> (Result<Watched>, Vec<Moment>) {
         self.task.abort();
-        let Watched { activity, moments } = self.database.end(began).await?;
-        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok((activity, seen.iter().chain(&moments).filter_map(since(began)).collect()))
+        let watched = self.database.end(began).await;
+        let seen = std::mem::take(&mut *self.seen.lock().unwrap_or_else(PoisonError::into_inner));
+        (watched.map_err(Into::into), seen)
     }
 }
 
@@ -68,11 +66,6 @@ pub async fn database() -> Result<Sampler> {
     let client = tare_testbed::connect_to_url(None).await.context("the database cannot be watched")?;
     let scope = Scope::current(&client).await?;
     Ok(Sampler::start(client, &scope).await?)
-}
-
-/// A moment as it is told of a pass, unless it was before.
-pub fn since(began: Instant) -> impl Fn(&Moment) -> Option<Seen> {
-    move |(at, what)| Some(Seen { at: at.checked_duration_since(began)?, what })
 }
 
 async fn read(metrics: &mut Connection) -> Option<Metrics> {

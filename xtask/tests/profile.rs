@@ -3,12 +3,14 @@
 mod bed;
 
 use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
-use bed::{Ended, evidence, folder, refused, run, text, xtask};
+use bed::{Ended, config, evidence, folder, refused, run, text, xtask};
 use serde_json::Value;
 use tare_testbed::Server;
+use tempfile::TempDir;
 
 /// A service in Python; ends when dropped.
 struct Plain {
@@ -68,6 +70,11 @@ async fn database() -> (Arc<Server>, String) {
     let root = server.root_certificate().unwrap().display();
     let url = format!("postgres://somebody:{PASSWORD}@{host}:{port}/somebody?sslmode=require&sslrootcert={root}");
     (server, url)
+}
+
+/// Targets for a service that starts a program for each request.
+fn patient(folder: &TempDir) -> PathBuf {
+    config(folder, "[targets.after]\nsuccess_rate = 0.99\np95_ms = 60000\n")
 }
 
 async fn profile(arguments: &[&str], database: Option<&str>) -> (Ended, Value) {
@@ -158,13 +165,46 @@ async fn who_holds_a_lock_that_requests_wait_for_is_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_query_that_waits_for_a_lock_is_not_waited_for_without_end() {
+    let (server, url) = database().await;
+    let plain = Plain::start(None, &[]);
+    for held in ["update orders set amount = 0 where id = 7", "lock table orders"] {
+        let mut other = server.admin("somebody").await.unwrap();
+        let pid: i32 = other.query_one("select pg_backend_pid()", &[]).await.unwrap().get(0);
+        let transaction = other.transaction().await.unwrap();
+        transaction.batch_execute(held).await.unwrap();
+        let sql = "update orders set amount = amount + 1 where id = 7";
+        let mut command = xtask(&["profile", "--url", &plain.url, "-n", "5", "--sql", sql]);
+        command.env("DATABASE_URL", &url);
+        let expected = [sql.to_owned(), "lock timeout".to_owned(), format!("session {pid} holds")];
+        tokio::task::spawn_blocking(move || refused(command, &expected.each_ref().map(String::as_str))).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pass_is_kept_when_its_database_can_no_longer_be_watched() {
+    let (server, url) = database().await;
+    let end = "select pg_terminate_backend(pid) from pg_stat_activity \
+               where usename = 'somebody' and application_name = 'tare-testbed'";
+    let plain = Plain::start(Some(&server), &[end]);
+    let output = folder();
+    let mut command = xtask(&["stress", "--url", &plain.url, "--watch-database", "-n", "20", "--warmup", "0"]);
+    command.args(["--config", text(&patient(&output)), "--output", text(output.path())]).env("DATABASE_URL", &url);
+    let Ended { code, shown, said } = tokio::task::spawn_blocking(|| run(command)).await.unwrap();
+    assert_eq!(code, Some(0), "{shown}\n{said}");
+    let pass = &evidence(&output).1["passes"][0];
+    assert_eq!((&pass["succeeded"], &pass["activity"]), (&20.into(), &Value::Null));
+    assert!(said.contains("could not be watched"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_the_database_did_is_told_of_load_too() {
     let (server, url) = database().await;
     let plain = Plain::start(Some(&server), &["select amount from orders where id = 7"]);
     let output = folder();
     let mut command =
         xtask(&["stress", "--url", &plain.url, "--watch-database", "-n", "20", "--warmup", "0", "-c", "2"]);
-    command.args(["--output", text(output.path())]).env("DATABASE_URL", &url);
+    command.args(["--config", text(&patient(&output)), "--output", text(output.path())]).env("DATABASE_URL", &url);
     let Ended { code, shown, said } = tokio::task::spawn_blocking(|| run(command)).await.unwrap();
     assert_eq!(code, Some(0), "{shown}\n{said}");
     let activity = &evidence(&output).1["passes"][0]["activity"];

@@ -23,22 +23,23 @@ const BLOCKERS: usize = 3;
 const SHOWN: usize = 120;
 /// Sessions that wait for a lock, on average over all looks, to be worth telling.
 const TELLING: f64 = 0.1;
-/// What sessions that are watched are not called: the testbed's own.
+/// What sessions that are watched are not called: the testbed's own. One that waits for a lock shows who holds it, all the same.
 const OWN: &str = "tare-testbed";
 /// What a session that holds its transaction open is at.
 const IDLE_IN_TRANSACTION: &str = "idle in transaction";
 
 /// Who waits for whom costs the database something, so it is asked only of those who wait for a lock. The checkpointer waits in
-/// its main loop when there is nothing to do.
+/// its main loop when there is nothing to do. Of sessions that this login may not look at even their kind is not told, and they may
+/// be waited for.
 const SESSIONS: &str = "\
     select pid, coalesce(state, ''), coalesce(wait_event_type, ''), coalesce(wait_event, ''), \
     coalesce(extract(epoch from clock_timestamp() - xact_start) * 1000, 0)::float8, coalesce(query, ''), \
-    application_name <> $2 and datname = any($1), \
+    coalesce((application_name <> $2 or wait_event_type = 'Lock') and datname = any($1), false), \
     case when wait_event_type = 'Lock' then pg_blocking_pids(pid) else '{}' end, \
-    backend_type = 'checkpointer' and wait_event is distinct from 'CheckpointerMain', \
-    backend_type = 'autovacuum worker' or starts_with(lower(query), 'vacuum') and state = 'active' \
+    coalesce(backend_type = 'checkpointer' and wait_event is distinct from 'CheckpointerMain', false), \
+    coalesce(backend_type = 'autovacuum worker' or starts_with(lower(query), 'vacuum') and state = 'active', false) \
     from pg_stat_activity \
-    where backend_type in ('client backend', 'checkpointer', 'autovacuum worker') and pid <> pg_backend_pid()";
+    where coalesce(backend_type in ('client backend', 'checkpointer', 'autovacuum worker'), true) and pid <> pg_backend_pid()";
 const COUNTERS: &str = "\
     select coalesce(sum(xact_commit), 0)::int8, coalesce(sum(xact_rollback), 0)::int8, \
     coalesce(sum(sessions), 0)::int8, coalesce(sum(blks_hit), 0)::int8, coalesce(sum(blks_read), 0)::int8, \
@@ -180,10 +181,10 @@ impl Session {
             wait: (row.get(2), row.get(3)),
             transaction_ms: row.get(4),
             query: row.get(5),
-            watched: row.get::<_, Option<bool>>(6).unwrap_or_default(),
+            watched: row.get(6),
             blocked_by: row.get(7),
             checkpoints: row.get(8),
-            vacuums: row.get::<_, Option<bool>>(9).unwrap_or_default(),
+            vacuums: row.get(9),
         }
     }
 
@@ -291,16 +292,20 @@ pub fn lock_finding(activity: &Activity) -> Option<Finding> {
     let locked: f64 =
         activity.waits.iter().filter(|wait| wait.what.starts_with("Lock:")).map(|wait| wait.sessions).sum();
     let Blocker { pid, state, transaction_ms, sql, waiting } = blocker;
+    let meanwhile = match &**state {
+        // It may not be looked at.
+        "" => String::new(),
+        state => format!(", while it was {state}, its transaction {} old", time(*transaction_ms)),
+    };
     (locked >= TELLING).then(|| Finding {
         kind: FindingKind::LockWait,
-        what: format!(
-            "Sessions waited for what session {pid} holds: {waiting} at once, while it was {state}, its transaction {} old.",
-            time(*transaction_ms)
-        ),
+        what: format!("Sessions waited for what session {pid} holds: {waiting} at once{meanwhile}."),
         at: sql.clone(),
         share: Some((locked / activity.busy).min(1.0)),
         advice: match &**state {
-            IDLE_IN_TRANSACTION => "End its transaction: commit or roll back before anything else is waited for.".into(),
+            IDLE_IN_TRANSACTION => {
+                "End its transaction: commit or roll back before anything else is waited for.".into()
+            }
             _ => "Shorten its transaction, or take the lock last.".into(),
         },
         proof: None,

@@ -8,14 +8,12 @@ use tare_stress::{Connection, Mix, TIMEOUT, Target, call};
 use tokio_postgres::{Client, Statement};
 use tokio_util::sync::CancellationToken;
 
-use crate::Error;
 use crate::estimate::estimate;
 use crate::typical::typical;
+use crate::{Error, bound_waits};
 
 /// Rounds before counting begins.
 const WARMUP: usize = 10;
-/// What another session holds is not waited for without end.
-const BEGIN: &str = "begin; set local lock_timeout = '5s'";
 /// What is to be known of a query that changes something.
 const ROLLED_BACK: &str = "The query changes something and was rolled back each time: waiting for its commit is not in its time, and is \
                            in that of the action.";
@@ -63,7 +61,10 @@ struct Sample {
 pub async fn profile(subject: &Subject, stop: &CancellationToken, progress: impl Fn(u64)) -> Result<Profile, Error> {
     let mut connection = Connection::new(subject.target.clone());
     let prepared = match &subject.query {
-        Some(Query { client, sql }) => Some((client, sql, client.prepare(sql).await.map_err(Error::query(sql))?)),
+        Some(Query { client, sql }) => {
+            bound_waits(client).await?;
+            Some((client, sql, client.prepare(sql).await.map_err(Error::query(sql))?))
+        }
         None => None,
     };
     let (mut samples, mut queries) = (Vec::new(), Vec::new());
@@ -106,7 +107,7 @@ async fn send(connection: &mut Connection, mix: &Mix, nth: u64) -> Result<Sample
 
 /// Whether the query changes anything.
 async fn changes(client: &Client, sql: &str, statement: &Statement) -> Result<bool, Error> {
-    client.batch_execute(BEGIN).await?;
+    client.batch_execute("begin").await?;
     let asked = client.query(statement, &[]).await;
     asked.map_err(Error::query(sql))?;
     let changes = client.query_one("select pg_current_xact_id_if_assigned() is not null", &[]).await?.get(0);
@@ -116,7 +117,7 @@ async fn changes(client: &Client, sql: &str, statement: &Statement) -> Result<bo
 
 /// Only the query is timed, and nothing of it is kept.
 async fn ask(client: &Client, sql: &str, statement: &Statement) -> Result<Duration, Error> {
-    client.batch_execute(BEGIN).await?;
+    client.batch_execute("begin").await?;
     let start = Instant::now();
     let asked = client.query(statement, &[]).await;
     let taken = start.elapsed();
@@ -190,6 +191,12 @@ mod tests {
         let shown: Vec<_> = told.iter().map(|one| (&*one.name, one.ms.estimate)).collect();
         assert_eq!(shown, [("auth", 1.0), ("action", 6.0), ("network", 3.0)]);
         assert!(components(&[sample(10, &[])]).is_empty());
+    }
+
+    #[test]
+    fn a_server_that_tells_of_more_than_a_request_took_does_not_add_up() {
+        let told = components(&[sample(10, &[("action", 6), ("audit", 8)])]);
+        assert_eq!(told.iter().map(|one| one.ms.estimate).collect::<Vec<_>>(), [6.0, 8.0, 0.0]);
     }
 
     #[test]

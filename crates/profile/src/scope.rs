@@ -1,5 +1,6 @@
 //! Which databases are looked at.
 
+use tare_testbed::Fixture;
 use tokio_postgres::Client;
 
 use crate::Error;
@@ -14,6 +15,11 @@ pub struct Scope {
 }
 
 impl Scope {
+    /// Those of `fixture`, on whatever server it is.
+    pub fn of(fixture: &Fixture) -> Self {
+        Self { databases: fixture.databases(), ours: fixture.server().is_ours() }
+    }
+
     /// The database that `client` is connected to, which is somebody else's.
     ///
     /// # Errors

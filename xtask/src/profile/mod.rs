@@ -3,20 +3,28 @@
 mod built_in;
 mod own;
 
+use std::ops::Range;
 use std::time::Duration;
 
-use anyhow::Result;
-use tare_evidence::{Check, Profile};
+use anyhow::{Error, Result};
+use tare_evidence::{Check, Profile, Work};
 use tare_gateway::Strategy;
-use tare_profile::Subject;
+use tare_profile::{Explained, Subject};
+use tare_stress::{Connection, Mix, TIMEOUT, call};
 use tare_testbed::Network;
 use tokio_util::sync::CancellationToken;
 
-pub use self::built_in::action;
+pub use self::built_in::{Asked, action};
 
 use crate::session::{Session, read_published};
 use crate::{Ending, cli};
 
+/// The step that counts what the database is asked to do.
+const COUNT: &str = "count";
+/// Requests over which that is counted.
+const COUNTED: u64 = 20;
+/// The step that reads plans.
+const PLANS: &str = "plans";
 /// How far the components of a request may be from it in all.
 const OFF: f64 = 0.02;
 
@@ -48,6 +56,28 @@ async fn measure(session: &mut Session, step: &str, subject: Subject) -> Result<
     let measured =
         async { Ok(tare_profile::profile(&subject, &stop, |done| progress.at(format!("{done} of {samples}"))).await?) };
     session.step(step, measured).await
+}
+
+/// Sends the requests `nths` one after the other.
+async fn send(mix: &Mix, connection: &mut Connection, nths: Range<u64>) -> Result<()> {
+    for nth in nths {
+        call(mix, connection, nth, TIMEOUT).await.map_err(Error::msg)?;
+    }
+    Ok(())
+}
+
+/// Adds what the database was asked to do, and what stands out of it.
+fn add_work(profile: &mut Profile, (work, remarks): (Work, Vec<String>)) {
+    profile.findings.extend(tare_profile::work_findings(&work, profile.request_ms.estimate));
+    profile.work = Some(work);
+    profile.remarks.extend(remarks);
+}
+
+/// Adds how the database did it.
+fn add_plans(profile: &mut Profile, explained: Explained) {
+    profile.plans = explained.plans;
+    profile.findings.extend(explained.findings);
+    profile.remarks.extend(explained.remarks);
 }
 
 /// Concludes what was measured and keeps it.

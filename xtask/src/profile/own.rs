@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow};
 use tare_evidence::{Profile, Work};
 use tare_profile::{Count, Explained, Query, Sampler, Scope, Subject, distance};
-use tare_stress::{Connection, TIMEOUT, call};
+use tare_stress::Connection;
 use tokio_postgres::Client;
 use tokio_util::sync::CancellationToken;
 
-use super::{keep, measure, published};
+use super::{COUNT, COUNTED, PLANS, add_plans, add_work, keep, measure, published, send};
 use crate::load::{Sending, text_or_file};
 use crate::session::{Begin, Session};
 use crate::stress::refuse_network;
@@ -17,10 +17,6 @@ use crate::{Ending, cli};
 
 /// The step that times requests.
 const REQUESTS: &str = "profile url";
-/// The step that counts what the database is asked to do.
-const COUNT: &str = "count";
-/// Requests over which that is counted.
-const COUNTED: u64 = 20;
 
 /// Takes the user's own request apart as far as it goes.
 pub async fn run(options: cli::Profile, url: &str, stop: CancellationToken) -> Result<Ending> {
@@ -32,11 +28,15 @@ pub async fn run(options: cli::Profile, url: &str, stop: CancellationToken) -> R
     if sql.is_some() && database.is_none() {
         return Err(anyhow!("--sql needs a database to be run on: set DATABASE_URL, or give --database-url"));
     }
-    let plan =
-        [(REQUESTS.to_owned(), Duration::from_millis(50) * samples as u32), (COUNT.to_owned(), Duration::from_secs(2))];
-    let plan = &plan[..if database.is_some() { 2 } else { 1 }];
+    let mut plan = vec![(REQUESTS.to_owned(), Duration::from_millis(50) * samples as u32)];
+    if database.is_some() {
+        plan.push((COUNT.to_owned(), Duration::from_secs(2)));
+    }
+    if sql.is_some() {
+        plan.insert(0, (PLANS.to_owned(), Duration::from_secs(1)));
+    }
     let begin = Begin { command: "profile --url", network: postgres.network, quick: false };
-    let mut session = Session::begin(begin, &judged, plan, stop)?;
+    let mut session = Session::begin(begin, &judged, &plan, stop)?;
     session.format = format;
     let measured = take_apart(&mut session, sending, database, sql, samples as usize).await;
     session.finish(measured)
@@ -88,8 +88,8 @@ async fn take_apart(
     let scope = Scope::current(&client).await?;
     let sampler = Sampler::start(client, &scope).await?;
     let measured = beside(session, &sending, &database, sql, samples).await;
-    let activity = sampler.end(began).await?.activity;
-    let locked = tare_profile::lock_finding(&activity);
+    let watched = sampler.end(began).await.map(|watched| watched.activity);
+    let locked = watched.as_ref().ok().and_then(tare_profile::lock_finding);
     let mut profile = match (measured, &locked) {
         // Why nothing could be measured.
         (Err(error), Some(locked)) => return Err(error.context(format!("{} {}", locked.what, locked.advice))),
@@ -98,7 +98,10 @@ async fn take_apart(
     profile.findings.extend(locked);
     profile.findings.extend(distance::finding(&to_database));
     profile.distances.insert(0, to_database);
-    profile.remarks.extend(activity.remarks);
+    match watched {
+        Ok(activity) => profile.remarks.extend(activity.remarks),
+        Err(reason) => profile.remarks.push(format!("The database could not be watched to the end: {reason}.")),
+    }
     keep(session, profile)
 }
 
@@ -114,17 +117,16 @@ async fn beside(
     let mut query = None;
     if let Some(sql) = sql {
         // Before anything is sent: what is wrong with the SQL is known at once.
-        explained = tare_profile::explain(&mut database.connect_with_notices().await?, &sql, None, false).await?;
+        let explaining = async {
+            let mut connection = database.connect_with_notices().await?;
+            Ok(tare_profile::explain(&mut connection, &sql, None, false).await?)
+        };
+        explained = session.step(PLANS, explaining).await?;
         query = Some(Query { client: database.connect().await?, sql });
     }
     let mut profile = requests(session, sending, query, samples).await?;
-    profile.plans = explained.plans;
-    profile.findings.extend(explained.findings);
-    profile.remarks.extend(explained.remarks);
-    let (work, remarks) = session.step(COUNT, count(database, sending)).await?;
-    profile.findings.extend(tare_profile::work_findings(&work, profile.request_ms.estimate));
-    profile.work = Some(work);
-    profile.remarks.extend(remarks);
+    add_plans(&mut profile, explained);
+    add_work(&mut profile, session.step(COUNT, count(database, sending)).await?);
     Ok(profile)
 }
 
@@ -154,8 +156,6 @@ async fn count(database: &Database, sending: &Sending) -> Result<(Work, Vec<Stri
     let mut count = Count::start(client, scope).await?;
     let mut connection = Connection::new(sending.target.clone());
     count.begin().await?;
-    for nth in 0..COUNTED {
-        call(&sending.mix, &mut connection, nth, TIMEOUT).await.map_err(|reason| anyhow!("{reason}"))?;
-    }
+    send(&sending.mix, &mut connection, 0..COUNTED).await?;
     Ok(count.end(COUNTED).await?)
 }

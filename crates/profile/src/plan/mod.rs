@@ -19,7 +19,7 @@ use self::nested::Nested;
 use self::node::Node;
 use self::rules::Whole;
 use self::run::Run;
-use crate::Error;
+use crate::{Error, bound_waits};
 
 /// A connection whose messages are seen, for the plans of statements within functions are told as messages.
 pub struct Database {
@@ -53,6 +53,7 @@ pub struct Explained {
 /// what else was asked of the database, as when there is no such role.
 pub async fn explain(database: &mut Database, sql: &str, role: Option<&str>, prove: bool) -> Result<Explained, Error> {
     let sql = sql.trim();
+    bound_waits(&database.client).await?;
     let mut run = Run { database, sql, role };
     run.check().await?;
     let mut seen = run.see().await?;

@@ -17,8 +17,6 @@ const TURNS: usize = 7;
 const MOST: usize = 25;
 const FEWEST: usize = 3;
 const LIMIT: Duration = Duration::from_secs(20);
-/// How long others may be in the way of an index: behind it, all who write wait.
-const WAIT: &str = "2s";
 /// What a tried index is called; nobody sees it, for it is never committed.
 const NAME: &str = "tare_tried";
 
@@ -66,9 +64,7 @@ impl Index {
 async fn measured(run: &mut Run<'_>, index: &Index) -> Result<Result<Option<Proof>, String>, Error> {
     let (sql, role) = (run.sql, run.role);
     let mut transaction = run.database.client.transaction().await?;
-    let create =
-        format!("set local lock_timeout = '{WAIT}'; {}; set local lock_timeout to default", index.create_named());
-    if let Err(error) = transaction.batch_execute(&create).await {
+    if let Err(error) = transaction.batch_execute(&index.create_named()).await {
         // What was done so far is gone with the transaction.
         let Some(told) = error.as_db_error() else { return Err(error.into()) };
         // What is compared may change, by a cast that depends on a setting: there is no such index.

@@ -54,6 +54,7 @@ pub(crate) fn verdict_sentence(evidence: &Evidence) -> String {
             "Interrupted: what was measured until then is shown, and nothing is judged by it.".into()
         }
         (0, _) => "Nothing was measured that a target or budget asks for.".into(),
+        (1, []) => "All that was asked for is met.".into(),
         (all, []) => format!("All {all} targets and budgets are met."),
         (all, missed) => {
             let named: Vec<_> = missed

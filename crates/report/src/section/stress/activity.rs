@@ -64,10 +64,11 @@ fn sentences(label: &str, activity: &Activity) -> Vec<String> {
     let waits: Vec<_> = telling.map(|wait| format!("{} {:.1}", wait.what, wait.sessions)).collect();
     let at = (!waits.is_empty()).then(|| format!("{label}: sessions at once, on average: {}.", waits.join(", ")));
     let blocker = |Blocker { pid, state, transaction_ms, sql, waiting }: &Blocker| {
-        format!(
-            "{label}: {waiting} at once waited for what session {pid} held ({state}, its transaction {} old): {sql}",
-            time(*transaction_ms)
-        )
+        let what = match &**state {
+            "" => String::new(),
+            state => format!(" ({state}, its transaction {} old): {sql}", time(*transaction_ms)),
+        };
+        format!("{label}: {waiting} at once waited for what session {pid} held{what}")
     };
     let remarks = activity.remarks.iter().map(|remark| format!("{label}: {remark}"));
     at.into_iter().chain(activity.blockers.iter().map(blocker)).chain(remarks).collect()
