@@ -18,7 +18,7 @@ fn relay(criterion: &mut Criterion, bed: &Bed) {
                 let fixture = bed.fixture();
                 bed.runtime().block_on(connect(fixture, network))
             });
-            bencher.to_async(bed.runtime()).iter(|| client.simple_query("select 1"));
+            bencher.to_async(&*bed.runtime()).iter(|| client.simple_query("select 1"));
         });
     }
     group.finish();

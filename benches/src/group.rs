@@ -1,6 +1,7 @@
-//! Ways of one component, side by side: each is timed by Criterion, and then its round trips are counted.
+//! Ways of one component, side by side: each is timed by Criterion, and then what can be counted of it is counted.
 //!
-//! They are counted by a relay that stands for distances: what depends on one is a wait for the network, and the rest is work.
+//! Round trips and bytes are counted by a relay that stands for distances: what depends on one is a wait for the network, and the
+//! rest is work. Allocations are counted without it, and with everything on one thread.
 
 use std::fs;
 use std::io;
@@ -10,7 +11,7 @@ use std::time::{Duration, Instant};
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion};
 use tare_evidence::{Counted, Point, median};
-use tare_testbed::{Network, Relay};
+use tare_testbed::{COUNT, Counts, Network, Relay};
 
 use crate::Bed;
 
@@ -22,6 +23,8 @@ const WARMUP: u64 = 20;
 const ROUNDS: std::ops::RangeInclusive<u64> = 3..=9;
 /// Round trips waited for at each distance, about.
 const TRIPS: u64 = 30;
+/// Iterations whose allocations are counted.
+const ALLOCATING: usize = 15;
 
 /// The ways of one component.
 pub struct Group<'a> {
@@ -35,24 +38,32 @@ pub struct Group<'a> {
 pub struct Meter<'a> {
     relay: Option<&'a Relay>,
     began: Mark,
-    time: Duration,
-    round_trips: u64,
+    once: Once,
 }
 
-/// A moment: when, and round trips until then.
+/// A moment: when, and what had passed until then.
 #[derive(Clone, Copy)]
-pub struct Mark(Instant, u64);
+pub struct Mark(Instant, Counts);
 
 impl Mark {
     /// Now, and what has passed through `relay`.
     pub fn now(relay: Option<&Relay>) -> Self {
-        Self(Instant::now(), relay.map_or(0, |relay| relay.counts().round_trips_with_tcp()))
+        Self(Instant::now(), relay.map_or_else(Counts::default, Relay::counts))
     }
+}
+
+/// What of one iteration was measured.
+#[derive(Clone, Copy)]
+struct Once {
+    time: Duration,
+    round_trips: u64,
+    wire_bytes: u64,
 }
 
 impl<'a> Meter<'a> {
     fn new(relay: Option<&'a Relay>) -> Self {
-        Self { relay, began: Mark::now(relay), time: Duration::ZERO, round_trips: 0 }
+        let once = Once { time: Duration::ZERO, round_trips: 0, wire_bytes: 0 };
+        Self { relay, began: Mark::now(relay), once }
     }
 
     /// What is measured begins.
@@ -64,16 +75,17 @@ impl<'a> Meter<'a> {
 
     /// It ends.
     pub fn stop(&mut self) {
-        let time = self.began.0.elapsed();
-        let Mark(_, round_trips) = Mark::now(self.relay);
-        self.time += time;
-        self.round_trips += round_trips - self.began.1;
+        // Counting is not part of it.
+        let ended = Instant::now();
+        self.add(self.began, Mark(ended, Mark::now(self.relay).1));
     }
 
     /// What passed between two moments is measured.
     pub fn add(&mut self, from: Mark, to: Mark) {
-        self.time += to.0 - from.0;
-        self.round_trips += to.1 - from.1;
+        let passed = to.1.since(from.1);
+        self.once.time += to.0 - from.0;
+        self.once.round_trips += passed.round_trips_with_tcp();
+        self.once.wire_bytes += passed.bytes_up + passed.bytes_down;
     }
 }
 
@@ -107,29 +119,41 @@ impl<'a> Group<'a> {
         let run = |state: &mut S, iterations, relay: Option<&Relay>| {
             let mut meter = Meter::new(relay);
             bed.runtime().block_on(work(state, iterations, &mut meter));
-            (meter.time, meter.round_trips)
+            meter.once
         };
         let (mut ready, mut done) = (None, 0);
         self.criterion.bench_function(way, |bencher| {
             let state = ready.get_or_insert_with(&prepare);
             bencher.iter_custom(|iterations| {
                 done += iterations;
-                run(state, iterations, None).0
+                run(state, iterations, None).time
             });
         });
         let Some(state) = ready else { return };
         check(state, done);
-        if crate::is_measuring() {
-            let counted = bed.through_a_relay(|relay| {
-                let mut state = prepare();
-                run(&mut state, WARMUP, None);
-                let (counted, done) = count(bed, relay, || run(&mut state, 1, Some(relay)));
-                check(state, WARMUP + done);
-                counted
+        let counting = Counting::asked();
+        if counting == Counting::Never {
+            return;
+        }
+        let allocations = bed.on_one_thread(|| {
+            let mut state = prepare();
+            run(&mut state, WARMUP, None);
+            let allocations = allocations(|| {
+                run(&mut state, 1, None);
             });
-            if let Some(counted) = counted {
-                self.keep(way, &counted);
-            }
+            check(state, WARMUP + ALLOCATING as u64);
+            allocations
+        });
+        let passed = bed.through_a_relay(|relay| {
+            let mut state = prepare();
+            run(&mut state, WARMUP, None);
+            let distances = if counting == Counting::Only { &[0][..] } else { &DISTANCES };
+            let (counted, done) = count(bed, relay, distances, || run(&mut state, 1, Some(relay)));
+            check(state, WARMUP + done);
+            counted
+        });
+        if let Some(passed) = passed {
+            self.keep(way, &Counted { allocations: Some(allocations), ..passed });
         }
     }
 
@@ -140,8 +164,12 @@ impl<'a> Group<'a> {
             let state = ready.get_or_insert_with(&prepare);
             bencher.iter(|| work(state));
         });
-        if ready.is_some() && crate::is_measuring() {
-            self.keep(way, &Counted { round_trips: 0, points: Vec::new() });
+        if let Some(state) = &mut ready
+            && Counting::asked() != Counting::Never
+        {
+            work(state);
+            let allocations = Some(allocations(|| work(state)));
+            self.keep(way, &Counted { allocations, ..Counted::default() });
         }
     }
 
@@ -152,39 +180,101 @@ impl<'a> Group<'a> {
 
     /// Beside what Criterion keeps of the same way, and for people to read.
     fn keep(&self, way: &str, counted: &Counted) {
-        let folder = criterion_home().join(self.name).join(way).join("new");
-        let written = serde_json::to_vec(counted).map_err(io::Error::other);
-        let written = written.and_then(|text| fs::write(folder.join("round-trips.json"), text));
-        if let Err(error) = written {
-            eprintln!("the round trips of {}/{way} cannot be kept in {}: {error}", self.name, folder.display());
-            std::process::exit(2);
+        let way_folder = criterion_home().join(self.name).join(way);
+        for folder in [Some("new".to_owned()), argument("--save-baseline")].into_iter().flatten() {
+            let folder = way_folder.join(folder);
+            let written = serde_json::to_vec(counted).map_err(io::Error::other);
+            let written = written.and_then(|text| {
+                // Criterion makes none where nothing is timed.
+                fs::create_dir_all(&folder)?;
+                fs::write(folder.join(COUNTS), text)
+            });
+            if let Err(error) = written {
+                eprintln!("what was counted of {}/{way} cannot be kept in {}: {error}", self.name, folder.display());
+                std::process::exit(2);
+            }
         }
         let law = counted.law().map_or_else(String::new, |law| {
             format!(", and {:.2} fitted, beside {:.3} ms of work", law.round_trips, law.work_ms)
         });
-        println!("{:24}round trips: {}{law}", "", counted.round_trips);
+        let allocations = counted.allocations.map_or_else(String::new, |count| format!(", allocations: {count}"));
+        println!("{:24}round trips: {}{law}{allocations}", "", counted.round_trips);
     }
 }
 
-/// Does `once` at every distance, in turns; also tells how often in all. Medians, as now and then something passes that has
-/// nothing to do with it, such as a refreshed cache entry.
-fn count(bed: &Bed, relay: &Relay, mut once: impl FnMut() -> (Duration, u64)) -> (Counted, u64) {
-    let (mut times, mut trips) = ([const { Vec::new() }; DISTANCES.len()], Vec::new());
+/// Does `once` at every distance, in milliseconds, in turns; also tells how often in all. Medians, as now and then something
+/// passes that has nothing to do with it, such as a refreshed cache entry.
+fn count(bed: &Bed, relay: &Relay, distances: &[u64], mut once: impl FnMut() -> Once) -> (Counted, u64) {
+    let mut times = vec![Vec::new(); distances.len()];
+    let (mut trips, mut bytes) = (Vec::new(), Vec::new());
     let (mut rounds, mut done) = (*ROUNDS.start(), 0);
     while done < rounds {
-        for (distance, times) in DISTANCES.into_iter().zip(&mut times) {
-            bed.runtime().block_on(relay.stretch(Network::at(Duration::from_millis(distance))));
-            let (time, round_trips) = once();
+        for (distance, times) in distances.iter().zip(&mut times) {
+            bed.runtime().block_on(relay.stretch(Network::at(Duration::from_millis(*distance))));
+            let Once { time, round_trips, wire_bytes } = once();
             times.push(time.as_secs_f64() * 1e3);
             trips.push(round_trips as f64);
+            bytes.push(wire_bytes as f64);
         }
         done += 1;
         rounds = (TRIPS / (trips[0] as u64).max(1)).clamp(*ROUNDS.start(), *ROUNDS.end());
     }
     bed.runtime().block_on(relay.stretch(Network::LOOPBACK));
-    let point = |(distance, times)| Point { distance_ms: distance as f64, time_ms: median(times).estimate };
-    let points = DISTANCES.into_iter().zip(times).map(point).collect();
-    (Counted { round_trips: median(trips).estimate as u64, points }, done * DISTANCES.len() as u64)
+    let point =
+        |(distance, times): (&u64, Vec<f64>)| Point { distance_ms: *distance as f64, time_ms: median(times).estimate };
+    let points = distances.iter().zip(times).map(point).collect();
+    let [round_trips, wire_bytes] = [trips, bytes].map(|counts| median(counts).estimate as u64);
+    (Counted { round_trips, wire_bytes: Some(wire_bytes), allocations: None, points }, done * distances.len() as u64)
+}
+
+/// How often `once` asks for memory on this thread, in the median: now and then a buffer grows.
+fn allocations(mut once: impl FnMut()) -> u64 {
+    let counts = (0..ALLOCATING).map(|_| allocation_counter::measure(&mut once).count_total as f64);
+    median(counts.collect()).estimate as u64
+}
+
+/// What a bench writes beside Criterion's own files.
+const COUNTS: &str = "counts.json";
+
+/// Whether what can be counted is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Counting {
+    /// After what is timed, and at several distances.
+    Too,
+    /// And nothing is timed, where [`COUNT`] is `only`; Criterion is then told to test.
+    Only,
+    /// Where [`COUNT`] is `never`, or Criterion was asked for something else than to measure.
+    Never,
+}
+
+impl Counting {
+    fn asked() -> Self {
+        match std::env::var(COUNT).as_deref() {
+            Ok("only") => Self::Only,
+            Ok("never") => Self::Never,
+            _ if is_measuring() => Self::Too,
+            _ => Self::Never,
+        }
+    }
+}
+
+/// Whether benches are measured, and not only listed, tried or watched by a profiler.
+fn is_measuring() -> bool {
+    let other = |argument: String| matches!(&*argument, "--list" | "--test" | "--profile-time");
+    std::env::args().any(|argument| argument == "--bench") && !std::env::args().any(other)
+}
+
+/// What was given for `flag`, as `--flag value` or `--flag=value`.
+fn argument(flag: &str) -> Option<String> {
+    let mut arguments = std::env::args();
+    while let Some(argument) = arguments.next() {
+        match argument.strip_prefix(flag) {
+            Some("") => return arguments.next(),
+            Some(value) if value.starts_with('=') => return Some(value[1..].to_owned()),
+            _ => {}
+        }
+    }
+    None
 }
 
 /// Where Criterion keeps what it measured.

@@ -8,6 +8,7 @@ pub mod parts;
 
 use std::cell::{OnceCell, RefCell};
 use std::process::exit;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -34,7 +35,7 @@ const SETTLE: Duration = Duration::from_secs(5);
 
 /// The testbed of one bench executable. Listing benches, or a filter that leaves none, starts nothing.
 pub struct Bed {
-    runtime: Runtime,
+    runtime: RefCell<Rc<Runtime>>,
     size: Size,
     network: Network,
     testbed: OnceCell<Testbed>,
@@ -50,7 +51,7 @@ pub fn run(size: Size, benches: impl FnOnce(&mut Criterion, &Bed)) {
         eprintln!("{NETWORK}: {error}");
         exit(2);
     });
-    let runtime = Runtime::new().expect("a Tokio runtime");
+    let runtime = RefCell::new(Rc::new(Runtime::new().expect("a Tokio runtime")));
     let bed = Bed { runtime, size, network, testbed: OnceCell::new(), relay: RefCell::new(None) };
     let criterion = Criterion::default().plotting_backend(PlottingBackend::Plotters);
     let mut criterion = criterion.output_directory(&group::criterion_home()).configure_from_args();
@@ -58,16 +59,21 @@ pub fn run(size: Size, benches: impl FnOnce(&mut Criterion, &Bed)) {
     criterion.final_summary();
 }
 
-/// Whether benches are measured, and not only listed, tried or watched by a profiler.
-fn is_measuring() -> bool {
-    let other = |argument: String| matches!(&*argument, "--list" | "--test" | "--profile-time");
-    std::env::args().any(|argument| argument == "--bench") && !std::env::args().any(other)
-}
-
 impl Bed {
     /// The runtime that everything measured runs on.
-    pub fn runtime(&self) -> &Runtime {
-        &self.runtime
+    pub fn runtime(&self) -> Rc<Runtime> {
+        self.runtime.borrow().clone()
+    }
+
+    /// Does `work` with everything on this thread. What it leaves under way ends with it.
+    fn on_one_thread<T>(&self, work: impl FnOnce() -> T) -> T {
+        // It has to outlive this.
+        self.testbed();
+        let single = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a Tokio runtime");
+        let usual = self.runtime.replace(Rc::new(single));
+        let done = work();
+        self.runtime.replace(usual);
+        done
     }
 
     /// The databases and their rows. Ends the process with 2 when there is nothing to measure against.
@@ -78,24 +84,24 @@ impl Bed {
     fn testbed(&self) -> &Testbed {
         let start = async || {
             let mut testbed = Testbed::find_or_start(None, self.size, &|line| eprintln!("{line}")).await?;
-            self.runtime.spawn(clean_up_when_told_to_stop(testbed.fixture.server().clone()));
+            self.runtime().spawn(clean_up_when_told_to_stop(testbed.fixture.server().clone()));
             testbed.put_at(self.network).await?;
             Ok::<_, tare_testbed::Error>(testbed)
         };
-        self.testbed.get_or_init(|| or_exit(self.runtime.block_on(start())))
+        self.testbed.get_or_init(|| or_exit(self.runtime().block_on(start())))
     }
 
     /// Does `work` while databases are reached by a relay, which is at no distance yet. Nothing, and a remark, where the server's
     /// certificate is not good for one.
     fn through_a_relay<T>(&self, work: impl FnOnce(&Relay) -> T) -> Option<T> {
-        let relay = match self.runtime.block_on(Relay::start(self.fixture().server())) {
+        let relay = match self.runtime().block_on(Relay::start(self.fixture().server())) {
             Err(error @ tare_testbed::Error::Relay(_)) => {
                 eprintln!("round trips are not counted: {error}");
                 return None;
             }
             relay => Arc::new(or_exit(relay)),
         };
-        let lead_to = |address| or_exit(self.runtime.block_on(self.fixture().route_through(address)));
+        let lead_to = |address| or_exit(self.runtime().block_on(self.fixture().route_through(address)));
         lead_to(relay.address());
         self.relay.replace(Some(relay.clone()));
         let done = work(&relay);
@@ -143,19 +149,22 @@ impl Bed {
 
     /// Connections from pools, or opened one by one.
     pub fn connections(&self, pooled: bool) -> Arc<Connections> {
-        let _within = self.runtime.enter();
+        let runtime = self.runtime();
+        let _within = runtime.enter();
         Arc::new(Connections::new(pooled, self.tls(), PoolSettings::default()))
     }
 
     /// Connections from pools with other bounds than usual.
     pub fn connections_with(&self, settings: PoolSettings) -> Arc<Connections> {
-        let _within = self.runtime.enter();
+        let runtime = self.runtime();
+        let _within = runtime.enter();
         Arc::new(Connections::new(true, self.tls(), settings))
     }
 
     /// Tenants looked up over `connections`, and remembered or not.
     pub fn tenants(&self, connections: Arc<Connections>, remember: bool) -> Tenants {
-        let _within = self.runtime.enter();
+        let runtime = self.runtime();
+        let _within = runtime.enter();
         let control = self.config(self.fixture().control());
         Tenants::new(control, connections, remember.then(TenantSettings::default))
     }
@@ -163,7 +172,8 @@ impl Bed {
     /// The whole gateway, on databases with the indexes that `strategy` has.
     pub fn gateway(&self, strategy: Strategy) -> Gateway {
         self.set_indexes(strategy.has(Fix::Indexes));
-        let _within = self.runtime.enter();
+        let runtime = self.runtime();
+        let _within = runtime.enter();
         Gateway::new(Settings {
             strategy,
             control: self.config(self.fixture().control()),
@@ -178,14 +188,15 @@ impl Bed {
 
     /// Creates or drops the indexes that the actions need. Whoever drops them creates them again when done.
     pub fn set_indexes(&self, on: bool) {
-        self.runtime.block_on(self.fixture().set_indexes(on)).expect("the fixture's indexes can be changed");
+        self.runtime().block_on(self.fixture().set_indexes(on)).expect("the fixture's indexes can be changed");
     }
 
     /// An audit queue.
     pub fn audit(&self, settings: AuditSettings) -> Audit {
         let connections = self.connections(true);
         let tenants = Arc::new(self.tenants(connections.clone(), false));
-        let _within = self.runtime.enter();
+        let runtime = self.runtime();
+        let _within = runtime.enter();
         Audit::new(Some(settings), tenants, connections).expect("the queue can be opened")
     }
 
@@ -198,7 +209,7 @@ impl Bed {
     pub fn tenant(&self) -> (Arc<Tenant>, Connection) {
         let connections = self.connections(true);
         let tenants = self.tenants(connections.clone(), false);
-        self.runtime.block_on(async {
+        self.runtime().block_on(async {
             let tenant = tenants.of(&self.caller()).await.expect("the fixture's user has a tenant");
             let connection =
                 connections.get(tenant.id, &tenant.database).await.expect("the fixture's database answers");
@@ -225,7 +236,7 @@ impl Bed {
     /// Rows of `table` in all tenants' databases.
     pub fn rows(&self, table: &str) -> u64 {
         let fixture = self.fixture();
-        self.runtime.block_on(async {
+        self.runtime().block_on(async {
             let mut rows = 0;
             for tenant in fixture.tenants() {
                 let client = fixture.server().admin(&tenant.login.database).await.expect("the server answers");
@@ -242,7 +253,7 @@ impl Bed {
     /// When there are not: something leaked a connection, or closed one it should have kept.
     pub fn expect_connections(&self, expected: i64) {
         let fixture = self.fixture();
-        let count = || self.runtime.block_on(fixture.server().connections(fixture)).expect("the server answers");
+        let count = || self.runtime().block_on(fixture.server().connections(fixture)).expect("the server answers");
         let deadline = Instant::now() + SETTLE;
         while count() != expected {
             assert!(Instant::now() < deadline, "{} connections are open, and should be {expected}", count());

@@ -57,7 +57,7 @@ pub fn has_baseline(home: &Path, group: &str, baseline: &str) -> bool {
 }
 
 /// What a bench writes beside Criterion's own files.
-const ROUND_TRIPS: &str = "round-trips.json";
+const COUNTS: &str = "counts.json";
 
 /// What was measured since `since`, in the order it was measured.
 pub fn measured(home: &Path, since: SystemTime) -> Result<Vec<Bench>> {
@@ -88,9 +88,9 @@ fn read(new: &Path) -> Result<Bench> {
     let estimates: Estimates = read_json(&new.join("estimates.json"))?;
     let Sample { iters } = read_json(&new.join("sample.json"))?;
     // An older one is of another measurement: not everything is counted each time.
-    let round_trips = new.join(ROUND_TRIPS);
-    let counted: Option<Counted> = match written(&round_trips) >= written(&new.join("estimates.json")) {
-        true => Some(read_json(&round_trips)?),
+    let counts = new.join(COUNTS);
+    let counted: Option<Counted> = match written(&counts) >= written(&new.join("estimates.json")) {
+        true => Some(read_json(&counts)?),
         false => None,
     };
     Ok(Bench {
@@ -100,6 +100,8 @@ fn read(new: &Path) -> Result<Bench> {
         std_dev_ns: estimates.std_dev.point_estimate,
         samples: iters.len(),
         round_trips: counted.as_ref().map(|counted| counted.round_trips),
+        wire_bytes: counted.as_ref().and_then(|counted| counted.wire_bytes),
+        allocations: counted.as_ref().and_then(|counted| counted.allocations),
         law: counted.and_then(|counted| counted.law()),
     })
 }
@@ -147,7 +149,7 @@ mod tests {
         let new = home.path().join("connection/new-tls/new");
         write(&new, 4.0);
         let points = r#"[{"distance_ms":10,"time_ms":69},{"distance_ms":50,"time_ms":309}]"#;
-        fs::write(new.join(ROUND_TRIPS), format!(r#"{{"round_trips":6,"points":{points}}}"#)).unwrap();
+        fs::write(new.join(COUNTS), format!(r#"{{"round_trips":6,"points":{points}}}"#)).unwrap();
         let only = || measured(home.path(), SystemTime::UNIX_EPOCH).unwrap().remove(0);
         assert_eq!((only().round_trips, only().law.unwrap().work_ms), (Some(6), 9.0));
         let later = SystemTime::now() + std::time::Duration::from_secs(60);

@@ -18,8 +18,33 @@ pub struct Config {
     pub ceilings: Vec<Ceiling>,
     /// How many round trips one iteration of a bench may make, by the bench's id.
     pub round_trips: BTreeMap<String, u64>,
+    /// When two states of the code differ.
+    pub compare: Compare,
     /// What is asked for beside the rest when the database is at some distance, by the network's name.
     pub networks: BTreeMap<String, AtNetwork>,
+}
+
+/// When two states of the code differ.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Compare {
+    /// A share: a change of so much has to be found, and what is proven to be less is none.
+    pub threshold: f64,
+    /// The same of single ids, which may be nothing to watch so closely.
+    pub thresholds: BTreeMap<String, f64>,
+}
+
+impl Default for Compare {
+    fn default() -> Self {
+        Self { threshold: 0.05, thresholds: BTreeMap::new() }
+    }
+}
+
+impl Compare {
+    /// The threshold of `id`.
+    pub fn threshold(&self, id: &str) -> f64 {
+        self.thresholds.get(id).copied().unwrap_or(self.threshold)
+    }
 }
 
 /// What a run on one network must reach.

@@ -10,6 +10,10 @@ const TOLERANCE: f64 = 0.05;
 pub struct Counted {
     /// Round trips of one iteration; exact.
     pub round_trips: u64,
+    /// Bytes to the server and back of one iteration; nothing where it never speaks.
+    pub wire_bytes: Option<u64>,
+    /// How often one iteration asks for memory.
+    pub allocations: Option<u64>,
     /// Times at distances; none where only the round trips were counted.
     pub points: Vec<Point>,
 }
@@ -87,7 +91,7 @@ mod tests {
 
     fn law(points: &[(f64, f64)]) -> Option<Law> {
         let points = points.iter().map(|&(distance_ms, time_ms)| Point { distance_ms, time_ms }).collect();
-        Counted { round_trips: 0, points }.law()
+        Counted { points, ..Counted::default() }.law()
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //!
 //! Everything that is shown of a run is rendered from its [`Evidence`], and nothing else is.
 
+mod change;
 mod check;
 mod comparison;
 mod config;
@@ -17,9 +18,10 @@ mod statistics;
 pub mod units;
 mod worth;
 
+pub use change::{Change, Changes, Estimate, Figure, Measured, Method, State, Verdict, decide};
 pub use check::{AFTER, Check, judge, judge_pass, missed};
 pub use comparison::{Fit, Row, compare};
-pub use config::{AtNetwork, Budget, Ceiling as CeilingTarget, Config, Targets};
+pub use config::{AtNetwork, Budget, Ceiling as CeilingTarget, Compare, Config, Targets};
 pub use law::{Counted, Law, Point};
 pub use load::{ActionPass, Bar, Circumstance, Failure, Latency, Limit, Pass, Span, Tail, TailShare, Trial};
 pub use matrix::{Cell, Complexity, Matrix, MatrixRow};

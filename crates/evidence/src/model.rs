@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Check, Law, Limit, Matrix, Pass, Profile, Row};
+use crate::{Changes, Check, Law, Limit, Matrix, Pass, Profile, Row};
 
 /// The version of this format; it changes when older readers would misunderstand.
-pub const VERSION: u32 = 5;
+pub const VERSION: u32 = 6;
 
 /// One run, as it is written to `evidence.json`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -34,6 +34,8 @@ pub struct Evidence {
     pub profiles: Vec<Profile>,
     /// What each fix is worth; nothing unless it was asked for.
     pub matrix: Option<Matrix>,
+    /// One state of the code beside another; nothing unless two were compared.
+    pub changes: Option<Changes>,
     /// Published figure, this run before, this run after.
     pub comparison: Vec<Row>,
     /// What had to be reached, and whether it was.
@@ -55,6 +57,7 @@ impl Evidence {
             ceilings: Vec::new(),
             profiles: Vec::new(),
             matrix: None,
+            changes: None,
             comparison: Vec::new(),
             checks: Vec::new(),
         }
@@ -203,6 +206,10 @@ pub struct Bench {
     pub samples: usize,
     /// Round trips of one iteration, exact; nothing where they were not counted.
     pub round_trips: Option<u64>,
+    /// Bytes to the server and back of one iteration; nothing where they were not counted.
+    pub wire_bytes: Option<u64>,
+    /// How often one iteration asks for memory; nothing where it was not counted.
+    pub allocations: Option<u64>,
     /// What distance does to its time; nothing where it was not measured at several.
     pub law: Option<Law>,
 }

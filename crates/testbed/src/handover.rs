@@ -18,6 +18,10 @@ use crate::{Error, Fixture, Server};
 /// The environment variable that names the file a testbed is described in.
 pub const HANDOVER: &str = "TARE_TESTBED";
 
+/// The environment variable that tells a bench whether to count: `only`, and nothing is timed, or `never`; when it is not set,
+/// after what is timed.
+pub const COUNT: &str = "TARE_COUNT";
+
 #[derive(Serialize, Deserialize)]
 struct Handover {
     provider: String,

@@ -79,7 +79,7 @@ mod tests {
     fn shown(predict_ms: &[f64], benches: &[Measured<'_>]) -> Option<Section> {
         let benches = benches.iter().map(|&(id, round_trips, points)| {
             let points = points.iter().map(|&(distance_ms, time_ms)| Point { distance_ms, time_ms }).collect();
-            let law = Counted { round_trips: 0, points }.law();
+            let law = Counted { points, ..Counted::default() }.law();
             Bench { id: id.into(), round_trips, law, ..Bench::default() }
         });
         let evidence = Evidence { benches: benches.collect(), ..Evidence::begun(Run::default(), Machine::default()) };

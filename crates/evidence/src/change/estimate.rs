@@ -1,0 +1,168 @@
+//! How much worse one state is than the other, and how sure that is.
+//!
+//! All of it is on logarithms of ratios: twice as slow and twice as fast are equally far from the same.
+
+use statrs::distribution::{ContinuousCDF, StudentsT};
+
+use crate::Interval;
+
+/// The share of pairs that is cut off at each end: what a machine does now and then is no part of the figure (Wilcox, Introduction
+/// to Robust Estimation and Hypothesis Testing, 4.3).
+const TRIMMED: f64 = 0.2;
+/// With fewer pairs nothing is left of them that tells how far they scatter.
+pub const LEAST: usize = 6;
+/// Samples drawn for an interval.
+const DRAWN: usize = 1_999;
+
+/// How many times worse the head is than the base, as logarithms.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Estimate {
+    /// Of the ratio.
+    pub log: f64,
+    /// Standard error of it.
+    pub error: f64,
+    /// Degrees of freedom of that error.
+    pub freedom: f64,
+    /// With 95 % confidence, as a ratio.
+    pub interval: Interval,
+}
+
+impl Estimate {
+    /// From the logarithms of the ratios of pairs that were measured in turns. Nothing of fewer than six.
+    pub fn of_pairs(logs: &[f64]) -> Option<Self> {
+        let (log, error, freedom) = trimmed(logs)?;
+        Some(Self { log, error, freedom, interval: bootstrapped(logs, log, error) })
+    }
+
+    /// How probable it is to see this, or more, where the ratio is `1 + margin` at most.
+    pub fn p_slower(&self, margin: f64) -> f64 {
+        self.above(margin.ln_1p())
+    }
+
+    /// How probable it is to see this, or less, where the ratio is `1 / (1 + margin)` at least.
+    pub fn p_faster(&self, margin: f64) -> f64 {
+        self.below(-margin.ln_1p())
+    }
+
+    /// How probable it is to see something as near to 1 as this, where the ratio is not within `threshold` of it (two one-sided
+    /// tests; Schuirmann 1987).
+    pub fn p_same(&self, threshold: f64) -> f64 {
+        self.below(threshold.ln_1p()).max(self.above(-threshold.ln_1p()))
+    }
+
+    /// Probability of this or more, where the truth is `bound`.
+    fn above(&self, bound: f64) -> f64 {
+        student((bound - self.log) / self.error, self.freedom)
+    }
+
+    /// Probability of this or less, where the truth is `bound`.
+    fn below(&self, bound: f64) -> f64 {
+        student((self.log - bound) / self.error, self.freedom)
+    }
+}
+
+/// The share of Student's distribution below `t`.
+fn student(t: f64, freedom: f64) -> f64 {
+    match StudentsT::new(0.0, 1.0, freedom) {
+        Ok(distribution) if !t.is_nan() => distribution.cdf(t),
+        // No scatter and no difference tells of nothing.
+        _ => 1.0,
+    }
+}
+
+/// The trimmed mean, its standard error and the error's degrees of freedom (Yuen 1974).
+fn trimmed(values: &[f64]) -> Option<(f64, f64, f64)> {
+    if values.len() < LEAST {
+        return None;
+    }
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    Some(of_sorted(&sorted))
+}
+
+fn of_sorted(sorted: &[f64]) -> (f64, f64, f64) {
+    let count = sorted.len();
+    let cut = (TRIMMED * count as f64) as usize;
+    let kept = &sorted[cut..count - cut];
+    let mean = kept.iter().sum::<f64>() / kept.len() as f64;
+    // Winsorised: what was cut off counts as the outermost that was kept.
+    let (lowest, highest) = (kept[0], kept[kept.len() - 1]);
+    let ends = cut as f64;
+    let centre = (kept.iter().sum::<f64>() + ends * (lowest + highest)) / count as f64;
+    let square = |value: f64| (value - centre).powi(2);
+    let squares = kept.iter().copied().map(square).sum::<f64>() + ends * (square(lowest) + square(highest));
+    let deviation = (squares / (count as f64 - 1.0)).sqrt();
+    let error = deviation / ((1.0 - 2.0 * TRIMMED) * (count as f64).sqrt());
+    (mean, error, kept.len() as f64 - 1.0)
+}
+
+/// The interval that holds the ratio with 95 % confidence, by bootstrapping how far a sample's trimmed mean is from the truth in
+/// its own standard errors (percentile-t). The same values always give the same interval.
+fn bootstrapped(values: &[f64], log: f64, error: f64) -> Interval {
+    let mut random = fastrand::Rng::with_seed(values.len() as u64);
+    let mut drawn = vec![0.0; values.len()];
+    let mut distances: Vec<f64> = Vec::with_capacity(DRAWN);
+    for _ in 0..DRAWN {
+        drawn.fill_with(|| values[random.usize(..values.len())]);
+        drawn.sort_by(f64::total_cmp);
+        let (mean, error, _) = of_sorted(&drawn);
+        // One value drawn over and over tells nothing of the scatter.
+        if error > 0.0 {
+            distances.push((mean - log).abs() / error);
+        }
+    }
+    distances.sort_by(f64::total_cmp);
+    let far = distances.get((distances.len() * 95).div_ceil(100).saturating_sub(1)).copied().unwrap_or(0.0);
+    Interval { estimate: log.exp(), lower: (log - far * error).exp(), upper: (log + far * error).exp() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Ten pairs around `log`, scattered by about 1 %.
+    fn around(log: f64) -> Vec<f64> {
+        [-0.015, -0.008, 0.004, 0.011, -0.002, 0.013, -0.011, 0.007, 0.001, 0.0].map(|away| log + away).into()
+    }
+
+    #[test]
+    fn a_ratio_is_estimated_with_its_interval() {
+        let Interval { estimate, lower, upper } = Estimate::of_pairs(&around(1.05_f64.ln())).unwrap().interval;
+        assert!((1.045..1.055).contains(&estimate), "{estimate}");
+        assert!(lower > 1.03 && lower < estimate && estimate < upper && upper < 1.07, "{lower} {upper}");
+    }
+
+    #[test]
+    fn what_a_machine_does_now_and_then_moves_nothing() {
+        let mut logs = around(0.0);
+        let calm = Estimate::of_pairs(&logs).unwrap();
+        logs[0] = 2.0;
+        let disturbed = Estimate::of_pairs(&logs).unwrap();
+        assert!((disturbed.log - calm.log).abs() < 0.005, "{disturbed:?}");
+        assert!(disturbed.interval.upper < 1.04, "{disturbed:?}");
+    }
+
+    #[test]
+    fn the_trimmed_mean_and_its_error_are_those_of_the_literature() {
+        // By hand: of ten values the two at each end are cut off, and count as 3 and 8.
+        let (mean, error, freedom) = trimmed(&(1..=10).map(f64::from).collect::<Vec<_>>()).unwrap();
+        assert_eq!((mean, freedom), (5.5, 5.0));
+        let winsorised = (2.0 * (3.0 * 2.5_f64.powi(2) + 1.5_f64.powi(2) + 0.5_f64.powi(2)) / 9.0).sqrt();
+        assert!((error - winsorised / (0.6 * 10.0_f64.sqrt())).abs() < 1e-12, "{error}");
+    }
+
+    #[test]
+    fn few_pairs_tell_nothing_and_equal_ones_prove_nothing() {
+        assert_eq!(Estimate::of_pairs(&[0.0; LEAST - 1]), None);
+        let equal = Estimate::of_pairs(&[0.0; 10]).unwrap();
+        assert!(equal.p_slower(0.025) > 0.5 && equal.p_faster(0.025) > 0.5, "{equal:?}");
+    }
+
+    #[test]
+    fn each_question_has_its_own_probability() {
+        let slower = Estimate::of_pairs(&around(1.1_f64.ln())).unwrap();
+        assert!(slower.p_slower(0.025) < 1e-5 && slower.p_faster(0.025) > 0.999 && slower.p_same(0.05) > 0.99);
+        let same = Estimate::of_pairs(&around(0.0)).unwrap();
+        assert!(same.p_same(0.05) < 1e-4 && same.p_slower(0.025) > 0.99 && same.p_slower(0.0) > 0.3);
+    }
+}
