@@ -1,7 +1,7 @@
 //! Ways of one component, side by side: each is timed by Criterion, and then what can be counted of it is counted.
 //!
 //! Round trips and bytes are counted by a relay that stands for distances: what depends on one is a wait for the network, and the
-//! rest is work. Allocations are counted without it, and with everything on one thread.
+//! rest is work. Allocations are counted of one thread, and everything but the relay is then on it.
 
 use std::fs;
 use std::io;
@@ -23,8 +23,6 @@ const WARMUP: u64 = 20;
 const ROUNDS: std::ops::RangeInclusive<u64> = 3..=9;
 /// Round trips waited for at each distance, about.
 const TRIPS: u64 = 30;
-/// Iterations whose allocations are counted.
-const ALLOCATING: usize = 15;
 
 /// The ways of one component.
 pub struct Group<'a> {
@@ -135,25 +133,19 @@ impl<'a> Group<'a> {
         if counting == Counting::Never {
             return;
         }
-        let allocations = bed.on_one_thread(|| {
-            let mut state = prepare();
-            run(&mut state, WARMUP, None);
-            let allocations = allocations(|| {
-                run(&mut state, 1, None);
-            });
-            check(state, WARMUP + ALLOCATING as u64);
-            allocations
+        let counted = bed.through_a_relay(|relay| {
+            // The relay stays on threads of its own.
+            bed.on_one_thread(|| {
+                let mut state = prepare();
+                run(&mut state, WARMUP, None);
+                let distances = if counting == Counting::Only { &[0][..] } else { &DISTANCES };
+                let (counted, done) = count(bed, relay, distances, || run(&mut state, 1, Some(relay)));
+                check(state, WARMUP + done);
+                counted
+            })
         });
-        let passed = bed.through_a_relay(|relay| {
-            let mut state = prepare();
-            run(&mut state, WARMUP, None);
-            let distances = if counting == Counting::Only { &[0][..] } else { &DISTANCES };
-            let (counted, done) = count(bed, relay, distances, || run(&mut state, 1, Some(relay)));
-            check(state, WARMUP + done);
-            counted
-        });
-        if let Some(passed) = passed {
-            self.keep(way, &Counted { allocations: Some(allocations), ..passed });
+        if let Some(counted) = counted {
+            self.keep(way, &counted);
         }
     }
 
@@ -168,7 +160,8 @@ impl<'a> Group<'a> {
             && Counting::asked() != Counting::Never
         {
             work(state);
-            let allocations = Some(allocations(|| work(state)));
+            let counts = (0..*ROUNDS.end()).map(|_| allocations(|| work(state)).1 as f64);
+            let allocations = Some(median(counts.collect()).estimate as u64);
             self.keep(way, &Counted { allocations, ..Counted::default() });
         }
     }
@@ -206,15 +199,16 @@ impl<'a> Group<'a> {
 /// passes that has nothing to do with it, such as a refreshed cache entry.
 fn count(bed: &Bed, relay: &Relay, distances: &[u64], mut once: impl FnMut() -> Once) -> (Counted, u64) {
     let mut times = vec![Vec::new(); distances.len()];
-    let (mut trips, mut bytes) = (Vec::new(), Vec::new());
+    let (mut trips, mut bytes, mut allocated) = (Vec::new(), Vec::new(), Vec::new());
     let (mut rounds, mut done) = (*ROUNDS.start(), 0);
     while done < rounds {
         for (distance, times) in distances.iter().zip(&mut times) {
             bed.runtime().block_on(relay.stretch(Network::at(Duration::from_millis(*distance))));
-            let Once { time, round_trips, wire_bytes } = once();
+            let (Once { time, round_trips, wire_bytes }, count) = allocations(&mut once);
             times.push(time.as_secs_f64() * 1e3);
             trips.push(round_trips as f64);
             bytes.push(wire_bytes as f64);
+            allocated.push(count as f64);
         }
         done += 1;
         rounds = (TRIPS / (trips[0] as u64).max(1)).clamp(*ROUNDS.start(), *ROUNDS.end());
@@ -223,14 +217,16 @@ fn count(bed: &Bed, relay: &Relay, distances: &[u64], mut once: impl FnMut() -> 
     let point =
         |(distance, times): (&u64, Vec<f64>)| Point { distance_ms: *distance as f64, time_ms: median(times).estimate };
     let points = distances.iter().zip(times).map(point).collect();
-    let [round_trips, wire_bytes] = [trips, bytes].map(|counts| median(counts).estimate as u64);
-    (Counted { round_trips, wire_bytes: Some(wire_bytes), allocations: None, points }, done * distances.len() as u64)
+    let [round_trips, wire_bytes, allocations] = [trips, bytes, allocated].map(|counts| median(counts).estimate as u64);
+    let (wire_bytes, allocations) = (Some(wire_bytes), Some(allocations));
+    (Counted { round_trips, wire_bytes, allocations, points }, done * distances.len() as u64)
 }
 
-/// How often `once` asks for memory on this thread, in the median: now and then a buffer grows.
-fn allocations(mut once: impl FnMut()) -> u64 {
-    let counts = (0..ALLOCATING).map(|_| allocation_counter::measure(&mut once).count_total as f64);
-    median(counts.collect()).estimate as u64
+/// Does `work`, and tells how often it asked for memory on this thread.
+fn allocations<T>(work: impl FnOnce() -> T) -> (T, u64) {
+    let mut done = None;
+    let allocated = allocation_counter::measure(|| done = Some(work()));
+    (done.expect("it was done"), allocated.count_total)
 }
 
 /// What a bench writes beside Criterion's own files.

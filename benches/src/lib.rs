@@ -186,7 +186,7 @@ impl Bed {
         .expect("the fixture's secret is long enough")
     }
 
-    /// Creates or drops the indexes that the actions need. Whoever drops them creates them again when done.
+    /// Creates or drops the indexes that the actions need, unless that is how it is. Whoever cares for them says so.
     pub fn set_indexes(&self, on: bool) {
         self.runtime().block_on(self.fixture().set_indexes(on)).expect("the fixture's indexes can be changed");
     }

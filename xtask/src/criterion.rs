@@ -1,12 +1,13 @@
 //! What Criterion wrote.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use anyhow::{Context, Result};
 use serde::Deserialize;
-use tare_evidence::{Bench, Counted, Interval};
+use tare_evidence::{Bench, Counted, Interval, median};
 
 use crate::workspace;
 
@@ -37,6 +38,8 @@ struct ConfidenceInterval {
 #[derive(Deserialize)]
 struct Sample {
     iters: Vec<f64>,
+    /// In nanoseconds, of as many iterations.
+    times: Vec<f64>,
 }
 
 impl Estimate {
@@ -58,6 +61,28 @@ pub fn has_baseline(home: &Path, group: &str, baseline: &str) -> bool {
 
 /// What a bench writes beside Criterion's own files.
 const COUNTS: &str = "counts.json";
+
+/// The environment variable that tells a bench where to keep what it measures.
+pub const HOME: &str = "CRITERION_HOME";
+
+/// What was counted of each id.
+pub fn counts(home: &Path) -> Result<BTreeMap<String, Counted>> {
+    let counted = benches(home).map(|bench| (bench.join("new").join(COUNTS), bench)).filter(|(path, _)| path.is_file());
+    counted.map(|(path, bench)| Ok((id(home, &bench), read_json(&path)?))).collect()
+}
+
+/// The median time of one iteration, in nanoseconds, of the only bench there is; nothing where there is none.
+pub fn median_of_only(home: &Path) -> Option<f64> {
+    let sample = benches(home).map(|bench| bench.join("new/sample.json")).find(|path| path.is_file())?;
+    let Sample { iters, times } = read_json(&sample).ok()?;
+    let each: Vec<_> = iters.iter().zip(&times).map(|(iters, time)| time / iters).collect();
+    (!each.is_empty()).then(|| median(each).estimate)
+}
+
+/// `group/way`, by the folders' names.
+fn id(home: &Path, bench: &Path) -> String {
+    bench.strip_prefix(home).unwrap_or(bench).to_string_lossy().into_owned()
+}
 
 /// What was measured since `since`, in the order it was measured.
 pub fn measured(home: &Path, since: SystemTime) -> Result<Vec<Bench>> {
@@ -86,7 +111,7 @@ fn folders(path: &Path) -> impl Iterator<Item = PathBuf> {
 fn read(new: &Path) -> Result<Bench> {
     let Benchmark { full_id } = read_json(&new.join("benchmark.json"))?;
     let estimates: Estimates = read_json(&new.join("estimates.json"))?;
-    let Sample { iters } = read_json(&new.join("sample.json"))?;
+    let Sample { iters, .. } = read_json(&new.join("sample.json"))?;
     // An older one is of another measurement: not everything is counted each time.
     let counts = new.join(COUNTS);
     let counted: Option<Counted> = match written(&counts) >= written(&new.join("estimates.json")) {
@@ -124,7 +149,7 @@ mod tests {
         let estimates =
             format!(r#"{{"mean":{},"median":{},"std_dev":{}}}"#, estimate(5.0), estimate(median), estimate(0.5));
         fs::write(folder.join("benchmark.json"), r#"{"full_id":"auth/hs256"}"#).unwrap();
-        fs::write(folder.join("sample.json"), r#"{"iters":[1.0,2.0]}"#).unwrap();
+        fs::write(folder.join("sample.json"), r#"{"iters":[1.0,2.0],"times":[4.0,8.0]}"#).unwrap();
         fs::write(folder.join("estimates.json"), estimates).unwrap();
     }
 

@@ -1,4 +1,4 @@
-//! The commands: `cargo xtask perf`, `bench`, `stress`, `calibrate`, `profile`, `report`, `serve`, `db`.
+//! The commands: `cargo xtask perf`, `bench`, `stress`, `calibrate`, `profile`, `compare`, `report`, `serve`, `db`.
 //!
 //! Orchestration only. What is measured is in the other crates; here it is put in order, shown while it runs, and judged.
 
@@ -7,13 +7,16 @@ mod build;
 mod calibrate;
 mod ceiling;
 mod cli;
+mod compare;
 mod criterion;
 mod db;
+mod guard;
 mod limit;
 mod load;
 mod machine;
 mod matrix;
 mod merge;
+mod pass;
 mod perf;
 mod profile;
 mod progress;
@@ -69,6 +72,7 @@ async fn run(command: Command, stop: CancellationToken) -> Result<Ending> {
         Command::Stress(options) => stress::run(*options, stop).await,
         Command::Calibrate(options) => calibrate::run(options, stop).await,
         Command::Profile(options) => profile::run(*options, stop).await,
+        Command::Compare(options) => compare::run(options, stop).await,
         Command::Report(options) => report::run(&options),
         Command::Serve(options) => serve::run(options, stop).await,
         Command::Db(options) => db::run(options, stop).await,

@@ -1,23 +1,20 @@
 //! The decision matrix: what each fix is worth, alone and beside the others.
 
-use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result};
 use tare_evidence::{Compared, Matrix, Percentiles, Published, PublishedGain, Series, conclude};
 use tare_gateway::{Fix, Strategy};
 use tare_stress::Extent;
-use tare_testbed::{Network, Template, Testbed};
+use tare_testbed::{Network, Template};
 use tokio_util::sync::CancellationToken;
 
 use crate::Ending;
 use crate::build::{self, BUILD};
 use crate::cli::Perf;
-use crate::load::{Sending, VARIETY};
-use crate::progress::Progress;
-use crate::service::{Service, Way};
+use crate::pass::Measuring;
 use crate::session::{Begin, POSTGRES, Session, read_published};
-use crate::stress::{ANY_PORT, Amount, expect_audit_rows};
+use crate::stress::Amount;
 
 /// Requests at a time, as published.
 const CONCURRENCY: usize = 10;
@@ -170,15 +167,14 @@ async fn measure(session: &mut Session, plan: &Plan, options: &Perf) -> Result<(
     let mut took = None;
     for round in 0..plan.rounds {
         let began = Instant::now();
-        let measuring = Round {
-            plan,
+        let measuring = Measuring {
             program: &built.server,
             testbed: &testbed,
             progress: session.progress.clone(),
             stop: session.stop.clone(),
             logs: session.beside(""),
         };
-        let measured = session.step(&plan.step(round), measuring.measure(round, took)).await?;
+        let measured = session.step(&plan.step(round), plan.measure(round, &measuring, took)).await?;
         for (strategy, action, percentiles) in measured {
             let of = series.iter_mut().find(|of| of.strategy == strategy.to_string() && of.action == action);
             of.context("every trial has a series")?.rounds.push(percentiles);
@@ -190,54 +186,30 @@ async fn measure(session: &mut Session, plan: &Plan, options: &Perf) -> Result<(
     Ok(())
 }
 
-/// What a round is measured with.
-struct Round<'a> {
-    plan: &'a Plan,
-    program: &'a Path,
-    testbed: &'a Testbed,
-    progress: Progress,
-    stop: CancellationToken,
-    /// The folder for what servers complain about.
-    logs: PathBuf,
-}
-
-impl Round<'_> {
+impl Plan {
     /// Every strategy once; `expected` is what the round before took.
-    async fn measure(&self, round: usize, expected: Option<Duration>) -> Result<Vec<(Strategy, String, Percentiles)>> {
+    async fn measure(
+        &self,
+        round: usize,
+        measuring: &Measuring<'_>,
+        expected: Option<Duration>,
+    ) -> Result<Vec<(Strategy, String, Percentiles)>> {
         if let Some(expected) = expected {
-            self.progress.expect(expected);
+            measuring.progress.expect(expected);
         }
         let mut measured = Vec::new();
-        let order = self.plan.order(round);
+        let order = self.order(round);
         for (nth, Trial { strategy, actions }) in order.iter().enumerate() {
             for action in actions {
                 let at = format!("{} of {}, {strategy} {action}", nth + 1, order.len());
-                self.progress.at(at);
-                let what = || format!("under {strategy}, {action}, in {}", self.plan.step(round));
-                let percentiles = self.pass(*strategy, action).await.with_context(what)?;
+                measuring.progress.at(at);
+                let what = || format!("under {strategy}, {action}, in {}", self.step(round));
+                let pass = measuring.pass(*strategy, action, &self.amount(*strategy)).await.with_context(what)?;
+                let percentiles = Percentiles { p50_ms: pass.latency.p50_ms, p95_ms: pass.latency.p95_ms };
                 measured.push((*strategy, action.clone(), percentiles));
             }
         }
         Ok(measured)
-    }
-
-    /// One pass on a server of its own, and proof that the server did what it was asked.
-    async fn pass(&self, strategy: Strategy, action: &str) -> Result<Percentiles> {
-        let fixture = &self.testbed.fixture;
-        let way = Way { strategy, workers: None };
-        let service = Service::start(self.program, self.testbed, way, ANY_PORT).await?;
-        let audited = fixture.audit_rows().await?;
-        let sending = Sending::action(fixture, fixture.tenants(), action, VARIETY, &service).await?;
-        let load = self.plan.amount(strategy).load(sending, Some(strategy.to_string()));
-        let pass = tare_stress::run(load, &self.stop, |_| ()).await?.pass;
-        service.stop_into(&self.logs.join(format!("server-{strategy}.txt")), &self.progress).await?;
-        ensure!(!pass.interrupted, "interrupted");
-        if let Some(failure) = pass.failures.first() {
-            let failed = pass.requests - pass.succeeded;
-            bail!("{failed} of {} requests failed, the first: {}", pass.requests, failure.example);
-        }
-        expect_audit_rows(&pass, fixture.audit_rows().await? - audited)?;
-        Ok(Percentiles { p50_ms: pass.latency.p50_ms, p95_ms: pass.latency.p95_ms })
     }
 }
 

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use tare_evidence::{
-    AFTER, Config, Evidence, Postgres, Published, Run, Step, Targets, VERSION, Versioned, compare, judge, missed,
+    AFTER, Changes, Config, Evidence, Postgres, Published, Run, Step, Targets, VERSION, Versioned, compare, judge,
+    missed,
 };
 use tare_testbed::{Fixture, Network, Server, Size, Testbed};
 use time::OffsetDateTime;
@@ -103,19 +104,34 @@ impl Session {
 
     /// Does `work` as the step `name`: shown while it runs, timed, and given up when the run is stopped.
     pub async fn step<T>(&mut self, name: &str, work: impl Future<Output = Result<T>>) -> Result<T> {
+        let began = self.begin_step(name);
+        let done = self.unless_stopped(name, work).await;
+        self.end_step(name, began)?;
+        done
+    }
+
+    /// A step that is done in parts begins.
+    pub fn begin_step(&self, name: &str) -> Instant {
         self.progress.begin(name);
-        let start = Instant::now();
+        Instant::now()
+    }
+
+    /// It ends.
+    pub fn end_step(&mut self, name: &str, began: Instant) -> Result<()> {
+        self.evidence.steps.push(Step { name: name.to_owned(), seconds: began.elapsed().as_secs_f64() });
+        self.save()
+    }
+
+    /// Does a part of the step `name`, or gives it up when the run is stopped.
+    pub async fn unless_stopped<T>(&self, name: &str, work: impl Future<Output = Result<T>>) -> Result<T> {
         let stopped = async {
             self.stop.cancelled().await;
             tokio::time::sleep(GRACE).await;
         };
-        let done = tokio::select! {
+        tokio::select! {
             done = work => done,
             () = stopped => bail!("interrupted during {name}"),
-        };
-        self.evidence.steps.push(Step { name: name.to_owned(), seconds: start.elapsed().as_secs_f64() });
-        self.save()?;
-        done
+        }
     }
 
     /// The step that finds or starts PostgreSQL and puts the fixture in it.
@@ -144,6 +160,29 @@ impl Session {
     /// What every fix together must reach on this run's network.
     pub fn targets(&self) -> Vec<Targets> {
         self.config.targets(&self.evidence.run.network.name, AFTER).copied().collect()
+    }
+
+    /// What was found of two states so far.
+    ///
+    /// # Panics
+    /// When none are compared.
+    pub fn changes(&mut self) -> &mut Changes {
+        self.evidence.changes.as_mut().expect("two states are compared")
+    }
+
+    /// More to be said of them.
+    pub fn remark(&mut self, remarks: impl IntoIterator<Item = String>) {
+        let all = &mut self.changes().remarks;
+        for remark in remarks {
+            if !all.contains(&remark) {
+                all.push(remark);
+            }
+        }
+    }
+
+    /// What it is held to.
+    pub fn config(&self) -> &Config {
+        &self.config
     }
 
     /// A file beside the evidence.

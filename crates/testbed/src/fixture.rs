@@ -40,6 +40,11 @@ impl Size {
         Self { tenants, yachts, parts: parts.div_ceil(tenants * yachts) }
     }
 
+    /// Parts of all yachts of all tenants.
+    pub const fn all_parts(self) -> usize {
+        self.tenants * self.yachts * self.parts
+    }
+
     /// Two tenants with a few parts, for tests.
     pub const SMALL: Self = Self { tenants: 2, yachts: 2, parts: 20 };
 }
@@ -235,6 +240,11 @@ impl Fixture {
         for tenant in &self.rows.tenants {
             let failed = || Error::database(format!("{verb} the indexes of {}", tenant.login.database));
             let client = self.server.admin(&tenant.login.database).await?;
+            let there = client.query_one(COUNT_INDEXES, &[&index_names().collect::<Vec<_>>()]).await;
+            let there: i64 = there.map_err(failed())?.get(0);
+            if there == if on { index_names().count() as i64 } else { 0 } {
+                continue;
+            }
             client.batch_execute(&change).await.map_err(failed())?;
             client.batch_execute("analyze app.parts, app.stock").await.map_err(failed())?;
         }
@@ -322,6 +332,9 @@ impl TenantFixture {
         }
     }
 }
+
+/// How many of these indexes there are.
+const COUNT_INDEXES: &str = "select count(*) from pg_indexes where schemaname = 'app' and indexname = any($1)";
 
 /// The indexes of the fix `indexes`.
 fn index_names() -> impl Iterator<Item = &'static str> {

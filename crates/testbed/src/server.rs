@@ -175,6 +175,26 @@ impl Server {
         connect(&config, &self.tls).await.map(drop)
     }
 
+    /// How to connect to it as one who may do everything, password included: for the environment of a process, never for its
+    /// arguments.
+    pub fn url(&self) -> String {
+        let (admin, (host, port)) = (&self.started.admin, self.address());
+        let mode = if self.has_tls() { "require" } else { "disable" };
+        let mut url = url::Url::parse("postgres://server").expect("a URL");
+        // Neither of these fails on a URL that has a host.
+        let _ = url
+            .set_host(Some(&host))
+            .and_then(|()| url.set_port(Some(port)).map_err(|()| url::ParseError::InvalidPort));
+        let _ = url.set_username(admin.get_user().unwrap_or_default());
+        let _ = url.set_password(Some(&String::from_utf8_lossy(admin.get_password().unwrap_or_default())));
+        url.set_path(self.maintenance_database());
+        url.query_pairs_mut().append_pair("sslmode", mode);
+        if let Some(root) = self.root_certificate() {
+            url.query_pairs_mut().append_pair("sslrootcert", &root.to_string_lossy());
+        }
+        url.into()
+    }
+
     /// How many connections there are to the databases of `fixture`, those of `admin` not counted.
     pub async fn connections(&self, fixture: &Fixture) -> Result<i64, Error> {
         let client = self.admin(self.maintenance_database()).await?;

@@ -1,5 +1,6 @@
 //! What is measured against: a fixture, and how far away it is.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::{Error, Fixture, HANDOVER, Network, Provider, Relay, Server, Size};
@@ -23,6 +24,11 @@ impl Testbed {
             None => Fixture::create(Server::start(asked, say).await?, size).await?,
         };
         Ok(Self { fixture, relay: None })
+    }
+
+    /// The testbed that the file at `path` describes, which belongs to another process. It is at no distance yet.
+    pub async fn handed_over(path: &Path) -> Result<Self, Error> {
+        Ok(Self { fixture: Fixture::handed_over(path).await?, relay: None })
     }
 
     /// Puts the databases at a distance from everybody who reaches them by [`address`](Self::address), or is led to them by the

@@ -191,7 +191,7 @@ pub enum Format {
 }
 
 /// A time with its unit; without one in seconds.
-fn time(given: &str) -> Result<Duration, String> {
+pub(super) fn time(given: &str) -> Result<Duration, String> {
     let bare = given.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
     let time = if bare { tare_stress::time(&format!("{given}s")) } else { tare_stress::time(given) };
     time.ok_or("must be a time above 0, like 10s, 500ms or 2m".into())

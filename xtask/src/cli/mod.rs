@@ -1,6 +1,7 @@
 //! Every flag of every command.
 
 mod calibrate;
+mod compare;
 mod load;
 mod profile;
 
@@ -12,6 +13,7 @@ use tare_gateway::Strategy;
 use tare_testbed::{Network, Provider, Size};
 
 pub use self::calibrate::{Calibrate, CalibrationPart};
+pub use self::compare::Compare;
 pub use self::load::{Format, Merge, Stress, StressCommand, Subject};
 pub use self::profile::Profile;
 
@@ -37,6 +39,8 @@ pub enum Command {
     Calibrate(Calibrate),
     /// One action taken apart: where a request's time goes, what the database is asked to do and how, and what to do next.
     Profile(Box<Profile>),
+    /// Two states of the code, measured in turns: what is faster, what is slower, and how sure that is.
+    Compare(Compare),
     /// Shows the evidence of an earlier run.
     Report(Report),
     /// The built-in server on a testbed of its own, until Ctrl-C.

@@ -136,6 +136,16 @@ impl Figure {
         }
     }
 
+    /// Head over base, where the head is so many times worse: of a throughput, the other way round.
+    pub fn ratio(self, times_worse: Interval) -> Interval {
+        match (self, times_worse) {
+            (Self::Throughput, Interval { estimate, lower, upper }) => {
+                Interval { estimate: 1.0 / estimate, lower: 1.0 / upper, upper: 1.0 / lower }
+            }
+            _ => times_worse,
+        }
+    }
+
     /// How many times worse `head` is than `base`: more of a time, less of a throughput.
     pub fn times_worse(self, base: f64, head: f64) -> f64 {
         match self {

@@ -1,0 +1,147 @@
+//! The states of the code that git knows, and one worktree to check them out in.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use tare_evidence::State;
+use tare_testbed::Reaper;
+use tempfile::NamedTempFile;
+use xshell::{Cmd, Shell, cmd};
+
+use crate::workspace;
+
+/// What a hook of git's sets, and would lead us into another repository or index.
+const OF_A_HOOK: [&str; 4] = ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX"];
+
+/// The repository that the workspace is in.
+pub struct Repository {
+    shell: Shell,
+    /// From its top folder to the workspace.
+    prefix: PathBuf,
+}
+
+/// A state of the code that can be checked out.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Source {
+    pub state: State,
+    /// What is checked out. With changes it is a commit that nothing refers to.
+    commit: String,
+    tree: String,
+}
+
+impl Source {
+    /// Equal when all files are.
+    pub fn tree(&self) -> &str {
+        &self.tree
+    }
+}
+
+impl Repository {
+    pub fn open() -> Result<Self> {
+        let shell = Shell::new()?;
+        shell.change_dir(workspace::root());
+        let mut repository = Self { shell, prefix: PathBuf::new() };
+        let prefix = repository.git(&["rev-parse", "--show-prefix"]).read();
+        repository.prefix = prefix.context("there is no git repository to take two states of the code from")?.into();
+        Ok(repository)
+    }
+
+    fn git(&self, arguments: &[&str]) -> Cmd<'_> {
+        let quiet = cmd!(self.shell, "git -c core.hooksPath=/dev/null {arguments...}").quiet().ignore_stderr();
+        OF_A_HOOK.iter().fold(quiet, |command, name| command.env_remove(name))
+    }
+
+    fn read(&self, arguments: &[&str]) -> Result<String> {
+        self.git(arguments).read().with_context(|| format!("git {} failed", arguments.join(" ")))
+    }
+
+    /// The commit that `name` means.
+    pub fn commit(&self, name: &str) -> Result<Source> {
+        let asked = format!("{name}^{{commit}}");
+        let commit = self.git(&["rev-parse", "--verify", "--quiet", "--end-of-options", &asked]).read();
+        let Ok(commit) = commit else {
+            bail!("git knows no commit {name:?} here; fetch it first, as in: git fetch origin {name}")
+        };
+        let tree = self.read(&["rev-parse", &format!("{commit}^{{tree}}")])?;
+        let state = State { name: name.to_owned(), commit: Some(commit.clone()), dirty: false };
+        Ok(Source { state, commit, tree })
+    }
+
+    /// The working tree as it is, with changes and new files; neither it nor its index is touched.
+    pub fn working_tree(&self) -> Result<Source> {
+        let head = self.commit("HEAD")?;
+        let name = "the working tree".to_owned();
+        // An index of our own, begun with the user's: git then need not read every file again.
+        let index = NamedTempFile::new().context("cannot make a file for an index of our own")?;
+        let of_user = self.read(&["rev-parse", "--path-format=absolute", "--git-path", "index"])?;
+        fs::copy(&of_user, index.path()).with_context(|| format!("cannot read git's index {of_user}"))?;
+        let with_index = |arguments: &[&str]| self.git(arguments).env("GIT_INDEX_FILE", index.path());
+        let top = self.read(&["rev-parse", "--show-toplevel"])?;
+        with_index(&["-C", &top, "add", "--all"]).run().context("git cannot read the working tree")?;
+        let tree = with_index(&["write-tree"]).read().context("git cannot keep the working tree")?;
+        if tree == head.tree {
+            return Ok(Source { state: State { name, ..head.state }, ..head });
+        }
+        let made = self.git(&["commit-tree", &tree, "-p", "HEAD", "-m", "The working tree, to be compared"]);
+        // Whoever the user is, the commit is ours, and need not be theirs to make.
+        let by_us = ["GIT_AUTHOR_NAME", "GIT_AUTHOR_EMAIL", "GIT_COMMITTER_NAME", "GIT_COMMITTER_EMAIL"];
+        let made = by_us.iter().fold(made, |command, variable| command.env(variable, "tare@localhost"));
+        let commit = made.read().context("git cannot keep the working tree")?;
+        Ok(Source { state: State { name, commit: head.state.commit, dirty: true }, commit, tree })
+    }
+
+    /// Whether both have the same files in every one of `folders`.
+    pub fn agree_in(&self, one: &Source, other: &Source, folders: &[&str]) -> bool {
+        let of = |source: &Source, folder: &str| {
+            let path = self.prefix.join(folder);
+            self.git(&["rev-parse", "--verify", "--quiet", &format!("{}:{}", source.tree, path.display())]).read().ok()
+        };
+        folders.iter().all(|folder| of(one, folder) == of(other, folder))
+    }
+
+    /// Whether `source` has the file `path` of the workspace.
+    pub fn has(&self, source: &Source, path: &str) -> bool {
+        let path = self.prefix.join(path);
+        self.git(&["cat-file", "-e", &format!("{}:{}", source.tree, path.display())]).run().is_ok()
+    }
+
+    /// How many commits `base` has that `head` has not.
+    pub fn only_in(&self, base: &Source, head: &Source) -> u64 {
+        let range = format!("{}..{}", head.commit, base.commit);
+        self.read(&["rev-list", "--count", &range]).ok().and_then(|count| count.parse().ok()).unwrap_or(0)
+    }
+}
+
+/// A worktree beside the user's checkout, in which one state after the other is built: at one path, for paths go into what
+/// a compiler makes of the same code. It is gone when this is dropped or this process ends in any way.
+pub struct Worktree<'a> {
+    repository: &'a Repository,
+    path: PathBuf,
+    _reaper: Reaper,
+}
+
+impl<'a> Worktree<'a> {
+    /// With nothing checked out yet. What an earlier one left at `path` is removed.
+    pub fn new(repository: &'a Repository, path: &Path) -> Result<Self> {
+        const REMOVE: &str = r#"git -C "$1" worktree remove --force "$2"; rm -rf "$2"; git -C "$1" worktree prune"#;
+        let (root, path) = (workspace::root().to_string_lossy(), path.to_owned());
+        let remove = || Reaper::new(REMOVE, &[&root, &path.to_string_lossy()]);
+        // A reaper removes when it is dropped.
+        drop(remove().context("starting /bin/sh to clean up")?);
+        let reaper = remove().context("starting /bin/sh to clean up after us")?;
+        Ok(Self { repository, path, _reaper: reaper })
+    }
+
+    /// Checks `source` out; what it has in common with the one before is left as it is. Returns the workspace in it.
+    pub fn check_out(&self, source: &Source) -> Result<PathBuf> {
+        let (path, commit) = (self.path.to_string_lossy(), &source.commit);
+        let checked_out = match self.path.exists() {
+            true => self.repository.git(&["-C", &path, "checkout", "--quiet", "--detach", "--force", commit]).run(),
+            false => self.repository.git(&["worktree", "add", "--quiet", "--detach", "--force", &path, commit]).run(),
+        };
+        let what = || format!("git cannot check {} out in {path}", source.state.name);
+        checked_out.with_context(what)?;
+        Ok(self.path.join(&self.repository.prefix))
+    }
+}

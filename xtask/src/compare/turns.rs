@@ -1,0 +1,169 @@
+//! What can only be timed: both states in turns, until it is decided or time is up.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+use tare_evidence::{Change, Estimate, Figure, Measured, Verdict, decide, median};
+use tare_gateway::Strategy;
+
+use super::bench;
+use super::counting::Pair;
+use super::sides::Sides;
+use super::stress::{self, Servers};
+use crate::cli::Compare;
+use crate::session::{Session, write_atomically};
+
+/// The name of the step.
+pub const STEP: &str = "measure in turns";
+/// Which state is run when: each twice, and none of them always after the other.
+const TURNS: [usize; 4] = [0, 1, 1, 0];
+
+/// What is measured in one go.
+#[derive(Clone, Debug, PartialEq)]
+enum Unit {
+    /// One id of a bench.
+    Bench(Pair),
+    /// A pass of the built-in server.
+    Stress(Strategy),
+}
+
+/// One figure of a unit: its values pair by pair, of the base and of the head.
+#[derive(Clone, Debug, Serialize)]
+struct Series {
+    id: String,
+    figure: Figure,
+    #[serde(skip)]
+    threshold: f64,
+    pairs: Vec<[f64; 2]>,
+}
+
+/// Everything that is measured in turns.
+pub struct Turns {
+    units: Vec<Unit>,
+    series: Vec<Series>,
+}
+
+impl Unit {
+    fn id(&self) -> String {
+        match self {
+            Self::Bench(pair) => pair.ids[1].clone(),
+            Self::Stress(strategy) => format!("stress/{strategy}"),
+        }
+    }
+
+    fn figures(&self) -> &'static [Figure] {
+        match self {
+            Self::Bench(_) => &[Figure::Time],
+            Self::Stress(_) => &stress::FIGURES,
+        }
+    }
+}
+
+impl Series {
+    fn measured(&self) -> Measured {
+        let logs: Vec<_> = self.pairs.iter().map(|[base, head]| self.figure.times_worse(*base, *head).ln()).collect();
+        Measured { estimate: Estimate::of_pairs(&logs), threshold: self.threshold }
+    }
+
+    fn change(&self, measured: &Measured, verdict: Verdict) -> Option<Change> {
+        let of = |nth: usize| median(self.pairs.iter().map(|pair| pair[nth]).collect()).estimate;
+        let ratio = measured.estimate?.interval;
+        Some(Change {
+            id: self.id.clone(),
+            figure: self.figure,
+            base: of(0),
+            head: of(1),
+            ratio: Some(self.figure.ratio(ratio)),
+            pairs: self.pairs.len(),
+            threshold: self.threshold,
+            verdict,
+        })
+    }
+}
+
+impl Turns {
+    /// What of `pairs` and of stress passes was asked for.
+    pub fn plan(session: &Session, sides: &Sides, pairs: Vec<Pair>, options: &Compare) -> Self {
+        let benches = pairs.into_iter().map(Unit::Bench);
+        let can_be_stressed = sides.both.iter().all(|side| side.executables.server.is_some());
+        let stressed = options.wants_stress() && can_be_stressed;
+        let passes = [Strategy::BEFORE, Strategy::AFTER].into_iter().filter(|_| stressed).map(Unit::Stress);
+        let units: Vec<_> = benches.chain(passes).collect();
+        let series = units.iter().flat_map(|unit| {
+            let id = unit.id();
+            let threshold = session.config().compare.threshold(&id);
+            let one = move |figure: &Figure| Series { id: id.clone(), figure: *figure, threshold, pairs: Vec::new() };
+            unit.figures().iter().map(one)
+        });
+        let series = series.collect();
+        Self { units, series }
+    }
+
+    /// Measures in rounds until everything is decided, or for `limit`. What there is after each round is in the evidence.
+    pub async fn measure(&mut self, session: &mut Session, sides: &Sides, limit: Duration) -> Result<()> {
+        let counted = session.changes().changes.clone();
+        let mut servers = Servers::of(sides).await?;
+        let began = session.begin_step(STEP);
+        let until = began + limit;
+        let mut open: Vec<usize> = (0..self.units.len()).collect();
+        while !open.is_empty() && Instant::now() < until {
+            for (nth, unit) in open.iter().enumerate() {
+                if Instant::now() >= until {
+                    break;
+                }
+                let id = self.units[*unit].id();
+                session.progress.at(format!("{} of {} undecided, {id}", open.len() - nth, self.units.len()));
+                let measured = self.pairs_of(*unit, session, sides, &mut servers);
+                let measured = session.unless_stopped(STEP, measured).await;
+                measured.with_context(|| format!("measuring {id}"))?;
+            }
+            let measured: Vec<_> = self.series.iter().map(Series::measured).collect();
+            let verdicts = decide(&measured);
+            let timed = self.series.iter().zip(&measured).zip(&verdicts);
+            let timed = timed.filter_map(|((series, measured), verdict)| series.change(measured, *verdict));
+            session.changes().changes = counted.iter().cloned().chain(timed).collect();
+            session.save()?;
+            write_atomically(&session.beside("pairs.json"), &serde_json::to_string(&self.series)?)?;
+            open.retain(|unit| self.of(*unit).any(|nth| verdicts[nth] == Verdict::Undecided));
+        }
+        session.end_step(STEP, began)
+    }
+
+    /// Where the series of a unit are.
+    fn of(&self, unit: usize) -> std::ops::Range<usize> {
+        let before: usize = self.units[..unit].iter().map(|unit| unit.figures().len()).sum();
+        before..before + self.units[unit].figures().len()
+    }
+
+    /// A few more pairs of one unit.
+    async fn pairs_of(
+        &mut self,
+        unit: usize,
+        session: &Session,
+        sides: &Sides,
+        servers: &mut Option<Servers>,
+    ) -> Result<()> {
+        let series = self.of(unit);
+        let mut figures = [Vec::new(), Vec::new()];
+        for nth in TURNS {
+            figures[nth].push(match &self.units[unit] {
+                Unit::Bench(Pair { bench, ids }) => {
+                    let executable = &sides.both[nth].executables.benches[bench];
+                    vec![bench::time(executable, &ids[nth], &sides.beds[nth]).await?]
+                }
+                Unit::Stress(strategy) => {
+                    let servers = servers.as_mut().context("both states have a server")?;
+                    servers.pass(nth, *strategy, session).await?
+                }
+            });
+        }
+        let [base, head] = figures;
+        for (base, head) in base.iter().zip(&head) {
+            for (series, (base, head)) in self.series[series.clone()].iter_mut().zip(base.iter().zip(head)) {
+                series.pairs.push([*base, *head]);
+            }
+        }
+        Ok(())
+    }
+}
