@@ -130,5 +130,5 @@ async fn build(
             sides.push(Side { source: source.clone(), executables });
         }
     }
-    Ok(sides.try_into().ok().context("there are two states")?)
+    sides.try_into().ok().context("there are two states")
 }
