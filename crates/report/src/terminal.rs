@@ -40,7 +40,7 @@ fn render<'a>(evidence: &Evidence, sections: impl Iterator<Item = &'a Section>) 
         blocks.join("\n")
     });
     // Whoever reads one line only should have read what to do.
-    let mut text: Vec<_> = next(evidence).map(printable).into_iter().collect();
+    let mut text: Vec<_> = next(evidence).as_deref().map(printable).into_iter().collect();
     text.push(setting(evidence));
     text.extend(shown);
     text.push(verdict_sentence(evidence));
