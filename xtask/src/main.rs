@@ -1,4 +1,4 @@
-//! The commands: `cargo xtask perf`, `bench`, `stress`, `calibrate`, `profile`, `report`, `serve`, `db`.
+//! The commands: `cargo xtask perf`, `bench`, `stress`, `calibrate`, `profile`, `report`, `history`, `serve`, `db`.
 //!
 //! Orchestration only. What is measured is in the other crates; here it is put in order, shown while it runs, and judged.
 
@@ -9,6 +9,8 @@ mod ceiling;
 mod cli;
 mod criterion;
 mod db;
+mod github;
+mod history;
 mod limit;
 mod load;
 mod machine;
@@ -70,6 +72,7 @@ async fn run(command: Command, stop: CancellationToken) -> Result<Ending> {
         Command::Calibrate(options) => calibrate::run(options, stop).await,
         Command::Profile(options) => profile::run(*options, stop).await,
         Command::Report(options) => report::run(&options),
+        Command::History(options) => history::run(&options),
         Command::Serve(options) => serve::run(options, stop).await,
         Command::Db(options) => db::run(options, stop).await,
     }

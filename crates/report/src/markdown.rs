@@ -16,17 +16,15 @@ pub fn markdown(evidence: &Evidence, predict_ms: &[f64]) -> String {
     text
 }
 
-fn write_section(text: &mut String, section: &Section, level: &str) {
+pub(crate) fn write_section(text: &mut String, section: &Section, level: &str) {
     let separator = if text.is_empty() { "" } else { "\n" };
-    let _ = writeln!(text, "{separator}{level} {}", section.title);
+    let _ = writeln!(text, "{separator}{level} {}", escape(&section.title));
     for paragraph in &section.paragraphs {
         let _ = writeln!(text, "\n{}", escape(paragraph));
     }
     if let Some(Table { header, rows }) = &section.table {
         let _ = writeln!(text, "\n{}", line(header));
-        // Names to the left, figures to the right.
-        let rule: Vec<_> = (0..header.len()).map(|column| if column == 0 { "---" } else { "--:" }.to_owned()).collect();
-        let _ = writeln!(text, "{}", line(&rule));
+        let _ = writeln!(text, "{}", rule(header.len()));
         for row in rows {
             let _ = writeln!(text, "{}", line(row));
         }
@@ -46,13 +44,19 @@ fn fenced(figure: &str) -> String {
     format!("{fence}text\n{}\n{fence}", lines.join("\n"))
 }
 
-fn line(cells: &[String]) -> String {
+/// Below the header of so many columns: names to the left, figures to the right.
+pub(crate) fn rule(columns: usize) -> String {
+    let rule: Vec<_> = (0..columns).map(|column| if column == 0 { "---" } else { "--:" }.to_owned()).collect();
+    line(&rule)
+}
+
+pub(crate) fn line(cells: &[String]) -> String {
     let cells: Vec<_> = cells.iter().map(|cell| escape(cell)).collect();
     format!("| {} |", cells.join(" | "))
 }
 
 /// A service's answer may hold anything; it must neither break a table nor become markup.
-fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {
         match character {

@@ -13,7 +13,7 @@ const NAMED: usize = 8;
 const HEADER: usize = 18;
 
 /// All that is told of changes, in the order it is read.
-pub(super) fn sections(evidence: &Evidence) -> Vec<Section> {
+pub(crate) fn sections(evidence: &Evidence) -> Vec<Section> {
     let Some(changes) = &evidence.changes else { return Vec::new() };
     let told = [changed(changes), undecided(changes)].concat();
     let what_changed = Section {
