@@ -54,8 +54,9 @@ fn write_changes(text: &mut Text, changes: &Changes) {
         text.paragraph(remark);
     }
     text.folded(&format!("{} undecided", undecided.len()), changes::rows(changes, &undecided));
-    let same = changes.with(Verdict::Same).count();
-    text.folded(&format!("{same} the same"), changes::rows(changes, &changes::same(changes)));
+    let (counts, times): (Vec<_>, Vec<_>) = changes.with(Verdict::Same).partition(|change| change.figure.is_exact());
+    text.folded(&format!("{} the same", times.len()), changes::rows(changes, &changes::same_times(changes)));
+    text.folded(&format!("{} counted the same", counts.len()), changes::counted_same(changes));
 }
 
 /// Markdown that stops growing before it is too long.
@@ -145,7 +146,8 @@ mod tests {
         let row = text.find("| request/after round trips | 1 | 2 | +1 |  | more |").unwrap();
         let folds: Vec<_> = text.match_indices("<details>").map(|(at, _)| at).collect();
         assert!(row < folds[0] && text.find("response/copied").unwrap() > folds[1], "{text}");
-        assert!(text.contains("<summary>1 undecided</summary>") && text.contains("<summary>3 the same</summary>"));
+        assert!(text.contains("<summary>1 undecided</summary>") && text.contains("<summary>1 the same</summary>"));
+        assert!(text.contains("<summary>2 counted the same</summary>"), "{text}");
         assert!(text.contains("auth/es256 is not in main."), "remarks are told: {text}");
         assert_eq!(folds.len(), text.matches("</details>").count());
     }

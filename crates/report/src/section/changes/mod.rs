@@ -27,8 +27,13 @@ pub(crate) fn sections(evidence: &Evidence) -> Vec<Section> {
         essential: true,
         ..Section::default()
     };
-    let same = Section { title: "What is the same".into(), table: rows(changes, &same(changes)), ..Section::default() };
-    [what_changed].into_iter().chain([same].into_iter().filter(|same| same.table.is_some())).collect()
+    let same = [
+        ("What is the same", rows(changes, &same_times(changes))),
+        ("What is counted the same", counted_same(changes)),
+    ];
+    let same = same.into_iter().filter(|(_, table)| table.is_some());
+    let same = same.map(|(title, table)| Section { title: title.into(), table, ..Section::default() });
+    [what_changed].into_iter().chain(same).collect()
 }
 
 /// What became worse, the worst first, and then what became better, the best first.
@@ -60,8 +65,33 @@ pub(crate) fn undecided(changes: &Changes) -> Vec<&Change> {
 }
 
 /// What is proven to be the same, in the order of the benches.
-pub(crate) fn same(changes: &Changes) -> Vec<&Change> {
-    changes.with(Verdict::Same).collect()
+pub(crate) fn same_times(changes: &Changes) -> Vec<&Change> {
+    changes.with(Verdict::Same).filter(|change| !change.figure.is_exact()).collect()
+}
+
+/// What is counted the same, one row for each id.
+pub(crate) fn counted_same(changes: &Changes) -> Option<Table> {
+    let same: Vec<_> = changes.with(Verdict::Same).filter(|change| change.figure.is_exact()).collect();
+    let (mut figures, mut ids) = (Vec::new(), Vec::new());
+    for change in &same {
+        if !figures.contains(&change.figure) {
+            figures.push(change.figure);
+        }
+        if !ids.contains(&&*change.id) {
+            ids.push(&*change.id);
+        }
+    }
+    figures.sort_unstable();
+    let shown = |id: &str, figure: Figure| {
+        let found = same.iter().find(|change| change.id == id && change.figure == figure);
+        found.map_or_else(String::new, |change| figure.shown(change.head))
+    };
+    let row = |id: &&str| {
+        let counts = figures.iter().map(|figure| shown(id, *figure));
+        [(*id).to_owned()].into_iter().chain(counts).collect()
+    };
+    let header: Vec<_> = [""].into_iter().chain(figures.iter().map(|figure| figure.name())).collect();
+    table(&header, ids.iter().map(row).collect())
 }
 
 /// Of how much worse the head is, the best estimate. What there was none of is infinitely more.
@@ -125,7 +155,7 @@ fn state(State { name, commit, dirty }: &State) -> String {
 
 /// How much is the same, within what.
 fn same_sentence(changes: &Changes) -> Option<String> {
-    let (counts, times): (Vec<_>, Vec<_>) = same(changes).into_iter().partition(|change| change.figure.is_exact());
+    let (counts, times): (Vec<_>, Vec<_>) = changes.with(Verdict::Same).partition(|change| change.figure.is_exact());
     let own = times.iter().filter(|change| change.threshold != changes.threshold).count();
     let own = match own {
         0 => String::new(),

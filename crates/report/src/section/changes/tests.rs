@@ -61,7 +61,12 @@ fn what_changed_is_first_and_what_is_the_same_is_for_a_closer_look() {
             ("connection/new-tls time", "+4.0 % (+2.9 to +5.1)", "undecided"),
         ]
     );
-    assert_eq!(told[1].table.as_ref().unwrap().rows.len(), 3);
+    assert_eq!(told[1].table.as_ref().unwrap().rows[0][0], "response/copied time");
+    let counted = told[2].table.as_ref().unwrap();
+    assert_eq!(
+        (&counted.header[1..], &counted.rows[0][..]),
+        (&["round trips".into(), "allocations".into()][..], &["auth/hs256".into(), "0".into(), "12".into()][..])
+    );
     let (summary, whole) = (terminal_summary(&evidence, &[]), terminal(&evidence, &[]));
     assert!(!summary.contains("response/copied") && whole.contains("response/copied"), "{summary}");
     assert!(summary.contains("1 is the same within 5 %, and 2 are counted the same to the last one."), "{summary}");
