@@ -19,6 +19,14 @@ pub fn markdown(evidence: &Evidence, predict_ms: &[f64]) -> String {
 pub(crate) fn write_section(text: &mut String, section: &Section, level: &str) {
     let separator = if text.is_empty() { "" } else { "\n" };
     let _ = writeln!(text, "{separator}{level} {}", escape(&section.title));
+    write_told(text, section);
+    if let Some(figure) = &section.figure {
+        let _ = writeln!(text, "\n{}", fenced(figure));
+    }
+}
+
+/// The sentences and the table of a section.
+pub(crate) fn write_told(text: &mut String, section: &Section) {
     for paragraph in &section.paragraphs {
         let _ = writeln!(text, "\n{}", escape(paragraph));
     }
@@ -29,13 +37,10 @@ pub(crate) fn write_section(text: &mut String, section: &Section, level: &str) {
             let _ = writeln!(text, "{}", line(row));
         }
     }
-    if let Some(figure) = &section.figure {
-        let _ = writeln!(text, "\n{}", fenced(figure));
-    }
 }
 
 /// Within a fence longer than any that what is in it could close it with.
-fn fenced(figure: &str) -> String {
+pub(crate) fn fenced(figure: &str) -> String {
     let mut fence = "```".to_owned();
     while figure.contains(&fence) {
         fence.push('`');

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use tare_evidence::{Changes, Evidence, Verdict};
 
-use crate::markdown::{escape, line, rule, write_section};
+use crate::markdown::{escape, fenced, line, rule, write_told};
 use crate::section::{Section, Table, changes, next, sections, setting, verdict_sentence};
 
 /// What a comment may be long, in bytes, of which there are no fewer than characters. GitHub takes 65,536 characters.
@@ -108,14 +108,12 @@ impl Text {
 
     /// All of a section, or nothing.
     fn folded_section(&mut self, section: &Section) {
-        let mut whole = String::new();
-        write_section(&mut whole, section, "###");
-        // GitHub looks for no names within a fence, so that a figure needs no care.
-        let whole = if section.figure.is_some() { whole } else { quiet(&whole) };
-        self.push(&format!(
-            "\n<details><summary>{}</summary>\n\n{whole}\n</details>\n",
-            quiet(&escape(&section.title))
-        ));
+        let mut told = String::new();
+        write_told(&mut told, section);
+        // GitHub looks for no names within a fence.
+        let figure = section.figure.as_deref().map(|figure| format!("\n{}\n", fenced(figure))).unwrap_or_default();
+        let title = quiet(&escape(&section.title));
+        self.push(&format!("\n<details><summary>{title}</summary>\n{}{figure}\n</details>\n", quiet(&told)));
     }
 
     fn end(mut self) -> String {
@@ -150,6 +148,7 @@ mod tests {
         assert!(text.contains("<summary>2 counted the same</summary>"), "{text}");
         assert!(text.contains("auth/es256 is not in main."), "remarks are told: {text}");
         assert_eq!(folds.len(), text.matches("</details>").count());
+        assert!(!text.contains('\u{200b}'), "nothing of our own needs quieting: {text}");
     }
 
     #[test]
