@@ -1,4 +1,4 @@
-//! The commands: `cargo xtask perf`, `bench`, `stress`, `calibrate`, `profile`, `compare`, `report`, `serve`, `db`.
+//! The commands: `cargo xtask perf`, `bench`, `stress`, `calibrate`, `profile`, `compare`, `report`, `history`, `serve`, `db`.
 //!
 //! Orchestration only. What is measured is in the other crates; here it is put in order, shown while it runs, and judged.
 
@@ -10,7 +10,9 @@ mod cli;
 mod compare;
 mod criterion;
 mod db;
+mod github;
 mod guard;
+mod history;
 mod limit;
 mod load;
 mod machine;
@@ -74,6 +76,7 @@ async fn run(command: Command, stop: CancellationToken) -> Result<Ending> {
         Command::Profile(options) => profile::run(*options, stop).await,
         Command::Compare(options) => compare::run(options, stop).await,
         Command::Report(options) => report::run(&options),
+        Command::History(options) => history::run(&options),
         Command::Serve(options) => serve::run(options, stop).await,
         Command::Db(options) => db::run(options, stop).await,
     }

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::Ending;
 use crate::cli::{Format, Judged, Postgres as Asked};
 use crate::progress::{Planned, Progress, words};
-use crate::{machine, workspace};
+use crate::{github, machine, workspace};
 
 /// How long a step may take to end in its own way once the run is stopped.
 const GRACE: Duration = Duration::from_secs(1);
@@ -208,18 +208,31 @@ impl Session {
         let summary = self.folder.join("summary.md");
         let markdown = tare_report::markdown(&self.evidence, &self.predicted);
         write_atomically(&summary, &markdown)?;
+        self.write_for_ci()?;
         show(&match self.format {
             Format::Text => tare_report::terminal_summary(&self.evidence, &self.predicted),
-            Format::Markdown => markdown,
+            Format::Markdown => markdown.clone(),
             Format::Json => serde_json::to_string_pretty(&self.evidence)?,
         });
         eprintln!("evidence: {}", shown(&self.folder.join("evidence.json")));
         eprintln!("summary:  {}", shown(&summary));
+        github::tell(&self.evidence, &markdown, self.format);
         Ok(match missed(&self.evidence.checks).next() {
             _ if self.evidence.run.interrupted => Ending::Interrupted,
             Some(_) => Ending::Missed,
             None => Ending::Met,
         })
+    }
+
+    /// What CI systems read, beside the evidence.
+    fn write_for_ci(&self) -> Result<()> {
+        if !self.evidence.run.interrupted && !self.evidence.checks.is_empty() {
+            write_atomically(&self.beside("junit.xml"), &tare_report::junit(&self.evidence))?;
+        }
+        if self.evidence.changes.is_some() {
+            write_atomically(&self.beside("pull-request.md"), &tare_report::pull_request(&self.evidence))?;
+        }
+        Ok(())
     }
 }
 
@@ -276,7 +289,8 @@ fn describe(fixture: &Fixture) -> Postgres {
     }
 }
 
-fn read_config(path: &Path) -> Result<Config> {
+/// What runs are held to.
+pub fn read_config(path: &Path) -> Result<Config> {
     let path = workspace::resolve(path);
     let text = fs::read_to_string(&path).with_context(|| {
         format!("cannot read targets and budgets from {}; --config names another file", path.display())

@@ -73,6 +73,32 @@ async fn every_request_is_told_of_and_what_failed_is_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn ci_systems_are_told_what_was_missed_in_their_own_ways() {
+    let (address, output) = (serve().await, folder());
+    let (url, summary) = (format!("http://{address}/full"), output.path().join("summary"));
+    let variables = [("GITHUB_ACTIONS", "true"), ("GITHUB_STEP_SUMMARY", text(&summary))];
+    let Ended { code, shown, said } = stress(url.clone(), &output, &["-n", "20"], &variables).await;
+    assert_eq!(code, Some(1), "{shown}\n{said}");
+    let annotations: Vec<_> = shown.lines().filter(|line| line.starts_with("::")).collect();
+    assert!(annotations[0].starts_with("::error title=stress/"), "{shown}");
+    assert!(annotations[0].ends_with(" success::measured 0 %25, required > 99 %25"), "{shown}");
+    let (run_folder, _) = evidence(&output);
+    let read = |name: &str| fs::read_to_string(run_folder.join(name)).unwrap();
+    assert_eq!(fs::read_to_string(&summary).unwrap(), read("summary.md"));
+    assert!(read("junit.xml").contains(r#"<failure message="measured 0 %, required &gt; 99 %" type="missed">"#));
+    assert!(!run_folder.join("pull-request.md").exists(), "nothing was compared");
+
+    // Whoever reads JSON finds nothing else in it.
+    let json = stress(url, &folder(), &["-n", "20", "--format", "json"], &variables).await;
+    assert!(
+        serde_json::from_str::<Value>(&json.shown).is_ok() && json.said.contains("::error title="),
+        "{}",
+        json.said
+    );
+    assert!(!stress(format!("http://{address}/full"), &folder(), &["-n", "20"], &[]).await.shown.contains("::error"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_secret_is_in_nothing_that_is_shown_or_kept() {
     let (address, output) = (serve().await, folder());
     let header = ["-H", "X-Api-Key: {{ env('TARE_TEST_KEY') }}", "-n", "5", "-v"];

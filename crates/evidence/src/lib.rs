@@ -6,6 +6,7 @@ mod change;
 mod check;
 mod comparison;
 mod config;
+mod history;
 mod law;
 mod load;
 mod matrix;
@@ -22,6 +23,7 @@ pub use change::{Change, Changes, Estimate, Figure, Measured, Method, State, Ver
 pub use check::{AFTER, Check, judge, judge_pass, missed};
 pub use comparison::{Fit, Row, compare};
 pub use config::{AtNetwork, Budget, Ceiling as CeilingTarget, Compare, Config, Targets};
+pub use history::{Group, Occasion, Recorded, Recording, Setting, Trend, Turn, change_points, history};
 pub use law::{Counted, Law, Point};
 pub use load::{ActionPass, Bar, Circumstance, Failure, Latency, Limit, Pass, Span, Tail, TailShare, Trial};
 pub use matrix::{Cell, Complexity, Matrix, MatrixRow};

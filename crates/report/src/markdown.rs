@@ -16,28 +16,31 @@ pub fn markdown(evidence: &Evidence, predict_ms: &[f64]) -> String {
     text
 }
 
-fn write_section(text: &mut String, section: &Section, level: &str) {
+pub(crate) fn write_section(text: &mut String, section: &Section, level: &str) {
     let separator = if text.is_empty() { "" } else { "\n" };
-    let _ = writeln!(text, "{separator}{level} {}", section.title);
-    for paragraph in &section.paragraphs {
-        let _ = writeln!(text, "\n{}", escape(paragraph));
-    }
-    if let Some(Table { header, rows }) = &section.table {
-        let _ = writeln!(text, "\n{}", line(header));
-        // Names to the left, figures to the right.
-        let rule: Vec<_> = (0..header.len()).map(|column| if column == 0 { "---" } else { "--:" }.to_owned()).collect();
-        let _ = writeln!(text, "{}", line(&rule));
-        for row in rows {
-            let _ = writeln!(text, "{}", line(row));
-        }
-    }
+    let _ = writeln!(text, "{separator}{level} {}", escape(&section.title));
+    write_told(text, section);
     if let Some(figure) = &section.figure {
         let _ = writeln!(text, "\n{}", fenced(figure));
     }
 }
 
+/// The sentences and the table of a section.
+pub(crate) fn write_told(text: &mut String, section: &Section) {
+    for paragraph in &section.paragraphs {
+        let _ = writeln!(text, "\n{}", escape(paragraph));
+    }
+    if let Some(Table { header, rows }) = &section.table {
+        let _ = writeln!(text, "\n{}", line(header));
+        let _ = writeln!(text, "{}", rule(header.len()));
+        for row in rows {
+            let _ = writeln!(text, "{}", line(row));
+        }
+    }
+}
+
 /// Within a fence longer than any that what is in it could close it with.
-fn fenced(figure: &str) -> String {
+pub(crate) fn fenced(figure: &str) -> String {
     let mut fence = "```".to_owned();
     while figure.contains(&fence) {
         fence.push('`');
@@ -46,13 +49,19 @@ fn fenced(figure: &str) -> String {
     format!("{fence}text\n{}\n{fence}", lines.join("\n"))
 }
 
-fn line(cells: &[String]) -> String {
+/// Below the header of so many columns: names to the left, figures to the right.
+pub(crate) fn rule(columns: usize) -> String {
+    let rule: Vec<_> = (0..columns).map(|column| if column == 0 { "---" } else { "--:" }.to_owned()).collect();
+    line(&rule)
+}
+
+pub(crate) fn line(cells: &[String]) -> String {
     let cells: Vec<_> = cells.iter().map(|cell| escape(cell)).collect();
     format!("| {} |", cells.join(" | "))
 }
 
 /// A service's answer may hold anything; it must neither break a table nor become markup.
-fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {
         match character {

@@ -32,19 +32,21 @@ pub fn latencies(rows: &[(String, u64, Latency)]) -> String {
 }
 
 fn render<'a>(evidence: &Evidence, sections: impl Iterator<Item = &'a Section>) -> String {
-    let shown = sections.map(|section| {
-        let mut blocks = vec![section.title.clone()];
-        blocks.extend(section.table.as_ref().map(aligned));
-        blocks.extend(section.figure.iter().flat_map(|figure| figure.lines().map(printable)));
-        blocks.extend(section.paragraphs.iter().map(|paragraph| printable(paragraph)));
-        blocks.join("\n")
-    });
     // Whoever reads one line only should have read what to do.
-    let mut text: Vec<_> = next(evidence).map(printable).into_iter().collect();
+    let mut text: Vec<_> = next(evidence).as_deref().map(printable).into_iter().collect();
     text.push(setting(evidence));
-    text.extend(shown);
+    text.extend(sections.map(section_text));
     text.push(verdict_sentence(evidence));
     text.join("\n\n")
+}
+
+/// A section's title, table, figure and sentences, one below the other.
+pub(crate) fn section_text(section: &Section) -> String {
+    let mut blocks = vec![printable(&section.title)];
+    blocks.extend(section.table.as_ref().map(aligned));
+    blocks.extend(section.figure.iter().flat_map(|figure| figure.lines().map(printable)));
+    blocks.extend(section.paragraphs.iter().map(|paragraph| printable(paragraph)));
+    blocks.join("\n")
 }
 
 fn aligned(Table { header, rows }: &Table) -> String {

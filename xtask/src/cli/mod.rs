@@ -43,6 +43,8 @@ pub enum Command {
     Compare(Compare),
     /// Shows the evidence of an earlier run.
     Report(Report),
+    /// The course of every figure over many runs, and the commits at which it changed.
+    History(History),
     /// The built-in server on a testbed of its own, until Ctrl-C.
     Serve(Serve),
     /// A PostgreSQL with the fixtures in it, until Ctrl-C.
@@ -238,6 +240,25 @@ pub struct Report {
 
     #[command(flatten)]
     pub predicted: Predicted,
+}
+
+#[derive(Debug, Args)]
+pub struct History {
+    /// Where runs are looked for, in every folder below.
+    #[arg(value_name = "FOLDER")]
+    pub folder: PathBuf,
+
+    /// Also the runs on other machines, PostgreSQL versions and networks than the latest.
+    #[arg(long)]
+    pub all: bool,
+
+    /// Markdown instead of text.
+    #[arg(long)]
+    pub markdown: bool,
+
+    /// Targets and budgets: `compare.threshold` says what is no change.
+    #[arg(long, value_name = "FILE", default_value = "fixtures/perf.toml")]
+    pub config: PathBuf,
 }
 
 #[derive(Debug, Args)]

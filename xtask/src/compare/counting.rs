@@ -139,9 +139,7 @@ fn counted_changes(pair: &Pair, counted: &[Vec<BTreeMap<String, Counted>>; 2]) -
         let first = each.next()??;
         each.all(|other| other == Some(first)).then_some(first)
     };
-    let change = |(figure, of): (Figure, Of)| {
-        Some(Change::counted(&pair.ids[1], figure, exact(0, of)?, exact(1, of)?))
-    };
+    let change = |(figure, of): (Figure, Of)| Some(Change::counted(&pair.ids[1], figure, exact(0, of)?, exact(1, of)?));
     figures.into_iter().filter_map(change).collect()
 }
 

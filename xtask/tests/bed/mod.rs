@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 pub fn xtask(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
-    command.args(arguments).stdin(Stdio::null()).env_remove("TEST_JWT");
+    command.args(arguments).stdin(Stdio::null()).env_remove("TEST_JWT").env_remove("GITHUB_ACTIONS");
     command
 }
 

@@ -1,6 +1,7 @@
 //! What is told of a run, in the order it is read.
 
 mod bar;
+pub(crate) mod changes;
 mod comparison;
 mod matrix;
 mod profile;
@@ -8,7 +9,7 @@ mod round_trips;
 mod stress;
 
 use tare_evidence::units::{percent, rate, time, whole};
-use tare_evidence::{Ceiling, Evidence, Network, missed};
+use tare_evidence::{Ceiling, Check, Evidence, Network};
 
 /// A title, sentences, and perhaps a table and a figure.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -37,8 +38,9 @@ pub struct Table {
 /// All that is told of `evidence`; what was not measured has no section. Times are predicted at the distances
 /// `predict_ms`, each a round-trip time in milliseconds.
 pub fn sections(evidence: &Evidence, predict_ms: &[f64]) -> Vec<Section> {
-    let mut told =
-        vec![verdict(evidence), comparison::comparison(evidence), round_trips::round_trips(evidence, predict_ms)];
+    let mut told = vec![verdict(evidence)];
+    told.extend(changes::sections(evidence).into_iter().map(Some));
+    told.extend([comparison::comparison(evidence), round_trips::round_trips(evidence, predict_ms)]);
     told.extend(matrix::sections(evidence).into_iter().map(Some));
     told.extend(stress::sections(evidence));
     told.extend(profile::sections(evidence).into_iter().map(Some));
@@ -46,13 +48,23 @@ pub fn sections(evidence: &Evidence, predict_ms: &[f64]) -> Vec<Section> {
     told.into_iter().flatten().collect()
 }
 
-/// One sentence: whether all was met, and what was not.
+/// One or two sentences: what is slower, whether all was met, and what was not.
 pub(crate) fn verdict_sentence(evidence: &Evidence) -> String {
-    let missed: Vec<_> = missed(&evidence.checks).collect();
-    match (evidence.checks.len(), missed.as_slice()) {
-        _ if evidence.run.interrupted => {
-            "Interrupted: what was measured until then is shown, and nothing is judged by it.".into()
-        }
+    if evidence.run.interrupted {
+        return "Interrupted: what was measured until then is shown, and nothing is judged by it.".into();
+    }
+    let asked = changes::other_checks(evidence);
+    match &evidence.changes {
+        None => met_sentence(&asked),
+        Some(changes) if asked.is_empty() => changes::verdict(changes),
+        Some(changes) => format!("{} {}", changes::verdict(changes), met_sentence(&asked)),
+    }
+}
+
+/// Whether all targets and budgets are met, and which are not.
+fn met_sentence(checks: &[&Check]) -> String {
+    let missed: Vec<_> = checks.iter().filter(|check| !check.met).collect();
+    match (checks.len(), missed.as_slice()) {
         (0, _) => "Nothing was measured that a target or budget asks for.".into(),
         (1, []) => "All that was asked for is met.".into(),
         (all, []) => format!("All {all} targets and budgets are met."),
@@ -67,20 +79,22 @@ pub(crate) fn verdict_sentence(evidence: &Evidence) -> String {
 }
 
 /// The next thing to do, where that is what was asked for.
-pub(crate) fn next(evidence: &Evidence) -> Option<&str> {
+pub(crate) fn next(evidence: &Evidence) -> Option<String> {
+    if let Some(next) = evidence.changes.as_ref().filter(|_| !evidence.run.interrupted).and_then(changes::next) {
+        return Some(next);
+    }
     match (&evidence.matrix, evidence.profiles.as_slice()) {
-        (Some(matrix), _) => Some(&matrix.next),
+        (Some(matrix), _) => Some(matrix.next.clone()),
         // Several are of strategies side by side, which is to compare them.
-        (None, [profile]) => Some(&profile.next),
+        (None, [profile]) => Some(profile.next.clone()),
         (None, _) => None,
     }
 }
 
 fn verdict(evidence: &Evidence) -> Option<Section> {
-    let next = next(evidence).map(str::to_owned);
     Some(Section {
         title: format!("tare {}", evidence.run.command),
-        paragraphs: next.into_iter().chain([verdict_sentence(evidence), setting(evidence)]).collect(),
+        paragraphs: next(evidence).into_iter().chain([verdict_sentence(evidence), setting(evidence)]).collect(),
         ..Section::default()
     })
 }
@@ -89,7 +103,7 @@ fn verdict(evidence: &Evidence) -> Option<Section> {
 pub(crate) fn setting(evidence: &Evidence) -> String {
     let run = &evidence.run;
     let commit = run.commit.as_deref().map_or_else(String::new, |commit| {
-        format!(" · commit {}{}", &commit[..commit.len().min(9)], if run.dirty { " with changes" } else { "" })
+        format!(" · commit {}{}", short(commit), if run.dirty { " with changes" } else { "" })
     });
     let postgres = evidence.postgres.as_ref().map_or_else(String::new, |postgres| {
         let fsync = postgres.settings.get("fsync").map_or_else(String::new, |fsync| format!(", fsync {fsync}"));
@@ -109,6 +123,11 @@ pub(crate) fn setting(evidence: &Evidence) -> String {
         machine.load,
         network(&run.network)
     )
+}
+
+/// The beginning of a commit's hash.
+pub(crate) fn short(commit: &str) -> String {
+    commit.chars().take(9).collect()
 }
 
 /// ` · network remote (50 ms, jitter 5 ms)`, or as it was given; nothing on loopback.
@@ -143,7 +162,7 @@ fn ceilings(evidence: &Evidence) -> Option<Section> {
 fn checks(evidence: &Evidence) -> Option<Section> {
     // Met to the last one they are only long; the table of round trips shows each.
     let (as_counted, told): (Vec<_>, Vec<_>) =
-        evidence.checks.iter().partition(|check| check.met && check.is_of_round_trips());
+        changes::other_checks(evidence).into_iter().partition(|check| check.met && check.is_of_round_trips());
     let rows = told.into_iter().map(|check| {
         let verdict = if check.met { "met" } else { "MISSED" };
         vec![check.what.clone(), check.required.clone(), check.measured.clone(), verdict.into()]
