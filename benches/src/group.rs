@@ -25,6 +25,8 @@ const ROUNDS: std::ops::RangeInclusive<u64> = 3..=9;
 const TRIPS: u64 = 30;
 /// Iterations whose allocations are counted.
 const ALLOCATING: usize = 15;
+/// The share of iterations that have to come to the same for what they count to be exact.
+const AGREED: f64 = 0.9;
 
 /// The ways of one component.
 pub struct Group<'a> {
@@ -153,7 +155,7 @@ impl<'a> Group<'a> {
             counted
         });
         if let Some(passed) = passed {
-            self.keep(way, &Counted { allocations: Some(allocations), ..passed });
+            self.keep(way, &Counted { allocations, ..passed });
         }
     }
 
@@ -168,7 +170,7 @@ impl<'a> Group<'a> {
             && Counting::asked() != Counting::Never
         {
             work(state);
-            let allocations = Some(allocations(|| work(state)));
+            let allocations = allocations(|| work(state));
             self.keep(way, &Counted { allocations, ..Counted::default() });
         }
     }
@@ -223,14 +225,22 @@ fn count(bed: &Bed, relay: &Relay, distances: &[u64], mut once: impl FnMut() -> 
     let point =
         |(distance, times): (&u64, Vec<f64>)| Point { distance_ms: *distance as f64, time_ms: median(times).estimate };
     let points = distances.iter().zip(times).map(point).collect();
-    let [round_trips, wire_bytes] = [trips, bytes].map(|counts| median(counts).estimate as u64);
-    (Counted { round_trips, wire_bytes: Some(wire_bytes), allocations: None, points }, done * distances.len() as u64)
+    let round_trips = median(trips).estimate as u64;
+    (Counted { round_trips, wire_bytes: agreed(bytes), allocations: None, points }, done * distances.len() as u64)
 }
 
-/// How often `once` asks for memory on this thread, in the median: now and then a buffer grows.
-fn allocations(mut once: impl FnMut()) -> u64 {
+/// How often `once` asks for memory on this thread.
+fn allocations(mut once: impl FnMut()) -> Option<u64> {
     let counts = (0..ALLOCATING).map(|_| allocation_counter::measure(&mut once).count_total as f64);
-    median(counts.collect()).estimate as u64
+    agreed(counts.collect())
+}
+
+/// What nearly every iteration counted: now and then a buffer grows, or something passes that has nothing to do with it. Nothing
+/// where they differ, as requests or what goes on beside them do: another run would then come to something else.
+fn agreed(counts: Vec<f64>) -> Option<u64> {
+    let usual = median(counts.clone()).estimate;
+    let same = counts.iter().filter(|count| **count == usual).count();
+    (same as f64 >= AGREED * counts.len() as f64).then_some(usual as u64)
 }
 
 /// What a bench writes beside Criterion's own files.
@@ -284,4 +294,18 @@ pub(crate) fn criterion_home() -> PathBuf {
         target.unwrap_or_else(|| concat!(env!("CARGO_MANIFEST_DIR"), "/../target").into()).join("criterion")
     };
     std::env::var_os("CRITERION_HOME").map_or_else(target, PathBuf::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_count_is_what_nearly_every_iteration_comes_to() {
+        let counts = |usual: usize, others: &[f64]| [vec![17.0; usual], others.to_vec()].concat();
+        assert_eq!(agreed(counts(15, &[])), Some(17));
+        assert_eq!(agreed(counts(14, &[21.0])), Some(17), "a buffer grew");
+        assert_eq!(agreed(counts(8, &[21.0; 7])), None, "half of the requests ask for more");
+        assert_eq!(agreed(counts(3, &[5.0, 20.0, 30.0])), None);
+    }
 }

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 use tare_evidence::{Bench, Counted, Interval};
 
@@ -37,6 +37,17 @@ struct ConfidenceInterval {
 #[derive(Deserialize)]
 struct Sample {
     iters: Vec<f64>,
+    times: Vec<f64>,
+}
+
+/// What is kept of one bench under one name.
+#[derive(Debug)]
+pub struct Kept {
+    pub id: String,
+    pub median_ns: f64,
+    /// Of one iteration, of each sample.
+    pub times_ns: Vec<f64>,
+    pub counted: Option<Counted>,
 }
 
 impl Estimate {
@@ -48,21 +59,61 @@ impl Estimate {
 
 /// The folder that Criterion keeps its measurements in: the same one that `cargo bench` uses.
 pub fn home() -> PathBuf {
-    workspace::root().join("target/criterion")
+    let given = std::env::var_os("CRITERION_HOME").and_then(|given| std::path::absolute(given).ok());
+    given.unwrap_or_else(|| workspace::root().join("target/criterion"))
 }
 
 /// Whether anything of the bench executable `group` was kept under `baseline`.
 pub fn has_baseline(home: &Path, group: &str, baseline: &str) -> bool {
-    folders(&home.join(group)).any(|bench| bench.join(baseline).join("estimates.json").is_file())
+    folders(&home.join(group)).any(|bench| is_kept(&bench.join(baseline)))
 }
 
 /// What a bench writes beside Criterion's own files.
-const COUNTS: &str = "counts.json";
+pub const COUNTS: &str = "counts.json";
+/// The name under which the latest measurement is kept.
+pub const NEW: &str = "new";
+
+/// Whether a measurement is in this folder.
+pub fn is_kept(folder: &Path) -> bool {
+    folder.join("estimates.json").is_file()
+}
+
+/// What is kept of the bench executable `group` under `name`; what cannot be read is told.
+pub fn kept(home: &Path, group: &str, name: &str) -> Vec<Result<Kept>> {
+    folders(&home.join(group))
+        .map(|bench| bench.join(name))
+        .filter(|kept| is_kept(kept))
+        .map(|kept| read_kept(&kept))
+        .collect()
+}
+
+fn read_kept(folder: &Path) -> Result<Kept> {
+    let Benchmark { full_id } = read_json(&folder.join("benchmark.json"))?;
+    let estimates: Estimates = read_json(&folder.join("estimates.json"))?;
+    let sample = folder.join("sample.json");
+    let Sample { iters, times } = read_json(&sample)?;
+    let times_ns: Vec<_> = times.iter().zip(&iters).map(|(time, iterations)| time / iterations).collect();
+    let is_time = |time: &f64| time.is_finite() && *time > 0.0;
+    ensure!(
+        !times_ns.is_empty() && times.len() == iters.len() && times_ns.iter().all(is_time),
+        "{} holds no times of iterations",
+        sample.display()
+    );
+    let counted = counts(folder).map(|counts| read_json(&counts)).transpose()?;
+    Ok(Kept { id: full_id, median_ns: estimates.median.point_estimate, times_ns, counted })
+}
+
+/// The file of what was counted. An older one is of another measurement: not everything is counted each time.
+pub fn counts(folder: &Path) -> Option<PathBuf> {
+    let counts = folder.join(COUNTS);
+    let counted = written(&counts)?;
+    (Some(counted) >= written(&folder.join("estimates.json"))).then_some(counts)
+}
 
 /// What was measured since `since`, in the order it was measured.
 pub fn measured(home: &Path, since: SystemTime) -> Result<Vec<Bench>> {
     let mut found = Vec::new();
-    for new in benches(home).map(|bench| bench.join("new")) {
+    for new in benches(home).map(|bench| bench.join(NEW)) {
         let Some(written) = written(&new.join("estimates.json")).filter(|written| *written >= since) else { continue };
         found.push((written, read(&new)?));
     }
@@ -75,24 +126,20 @@ fn written(path: &Path) -> Option<SystemTime> {
 }
 
 /// The folders `home/group/bench`.
-fn benches(home: &Path) -> impl Iterator<Item = PathBuf> {
+pub fn benches(home: &Path) -> impl Iterator<Item = PathBuf> {
     folders(home).flat_map(|group| folders(&group).collect::<Vec<_>>())
 }
 
-fn folders(path: &Path) -> impl Iterator<Item = PathBuf> {
+/// All in the folder `path`.
+pub fn folders(path: &Path) -> impl Iterator<Item = PathBuf> {
     fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path())
 }
 
 fn read(new: &Path) -> Result<Bench> {
     let Benchmark { full_id } = read_json(&new.join("benchmark.json"))?;
     let estimates: Estimates = read_json(&new.join("estimates.json"))?;
-    let Sample { iters } = read_json(&new.join("sample.json"))?;
-    // An older one is of another measurement: not everything is counted each time.
-    let counts = new.join(COUNTS);
-    let counted: Option<Counted> = match written(&counts) >= written(&new.join("estimates.json")) {
-        true => Some(read_json(&counts)?),
-        false => None,
-    };
+    let Sample { iters, .. } = read_json(&new.join("sample.json"))?;
+    let counted: Option<Counted> = counts(new).map(|counts| read_json(&counts)).transpose()?;
     Ok(Bench {
         id: full_id,
         median_ns: estimates.median.interval(),
@@ -124,7 +171,7 @@ mod tests {
         let estimates =
             format!(r#"{{"mean":{},"median":{},"std_dev":{}}}"#, estimate(5.0), estimate(median), estimate(0.5));
         fs::write(folder.join("benchmark.json"), r#"{"full_id":"auth/hs256"}"#).unwrap();
-        fs::write(folder.join("sample.json"), r#"{"iters":[1.0,2.0]}"#).unwrap();
+        fs::write(folder.join("sample.json"), r#"{"iters":[1.0,2.0],"times":[4.0,8.0]}"#).unwrap();
         fs::write(folder.join("estimates.json"), estimates).unwrap();
     }
 

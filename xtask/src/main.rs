@@ -1,7 +1,8 @@
-//! The commands: `cargo xtask perf`, `bench`, `stress`, `calibrate`, `profile`, `report`, `serve`, `db`.
+//! The commands: `cargo xtask perf`, `bench`, `stress`, `calibrate`, `profile`, `report`, `baseline`, `serve`, `db`.
 //!
 //! Orchestration only. What is measured is in the other crates; here it is put in order, shown while it runs, and judged.
 
+mod baseline;
 mod bench;
 mod build;
 mod calibrate;
@@ -70,6 +71,7 @@ async fn run(command: Command, stop: CancellationToken) -> Result<Ending> {
         Command::Calibrate(options) => calibrate::run(options, stop).await,
         Command::Profile(options) => profile::run(*options, stop).await,
         Command::Report(options) => report::run(&options),
+        Command::Baseline(command) => baseline::run(&command),
         Command::Serve(options) => serve::run(options, stop).await,
         Command::Db(options) => db::run(options, stop).await,
     }

@@ -31,7 +31,13 @@ impl Estimate {
     /// From the logarithms of the ratios of pairs that were measured in turns. Nothing of fewer than six.
     pub fn of_pairs(logs: &[f64]) -> Option<Self> {
         let (log, error, freedom) = trimmed(logs)?;
-        Some(Self { log, error, freedom, interval: bootstrapped(logs, log, error) })
+        // The same values always give the same interval.
+        let mut random = fastrand::Rng::with_seed(logs.len() as u64);
+        let interval = bootstrapped(log, error, || {
+            let (log, error, _) = redrawn(logs, &mut random);
+            (log, error)
+        });
+        Some(Self { log, error, freedom, interval })
     }
 
     /// How probable it is to see this, or more, where the ratio is `1 + margin` at most.
@@ -71,7 +77,7 @@ fn student(t: f64, freedom: f64) -> f64 {
 }
 
 /// The trimmed mean, its standard error and the error's degrees of freedom (Yuen 1974).
-fn trimmed(values: &[f64]) -> Option<(f64, f64, f64)> {
+pub(super) fn trimmed(values: &[f64]) -> Option<(f64, f64, f64)> {
     if values.len() < LEAST {
         return None;
     }
@@ -97,23 +103,22 @@ fn of_sorted(sorted: &[f64]) -> (f64, f64, f64) {
 }
 
 /// The interval that holds the ratio with 95 % confidence, by bootstrapping how far a sample's trimmed mean is from the truth in
-/// its own standard errors (percentile-t). The same values always give the same interval.
-fn bootstrapped(values: &[f64], log: f64, error: f64) -> Interval {
-    let mut random = fastrand::Rng::with_seed(values.len() as u64);
-    let mut drawn = vec![0.0; values.len()];
-    let mut distances: Vec<f64> = Vec::with_capacity(DRAWN);
-    for _ in 0..DRAWN {
-        drawn.fill_with(|| values[random.usize(..values.len())]);
-        drawn.sort_by(f64::total_cmp);
-        let (mean, error, _) = of_sorted(&drawn);
-        // One value drawn over and over tells nothing of the scatter.
-        if error > 0.0 {
-            distances.push((mean - log).abs() / error);
-        }
-    }
+/// its own standard errors (percentile-t). `again` draws a sample anew and tells its mean and error.
+pub(super) fn bootstrapped(log: f64, error: f64, again: impl FnMut() -> (f64, f64)) -> Interval {
+    let drawn = std::iter::repeat_with(again).take(DRAWN);
+    // One value drawn over and over tells nothing of the scatter.
+    let told = drawn.filter(|(_, error)| *error > 0.0);
+    let mut distances: Vec<_> = told.map(|(mean, error)| (mean - log).abs() / error).collect();
     distances.sort_by(f64::total_cmp);
     let far = distances.get((distances.len() * 95).div_ceil(100).saturating_sub(1)).copied().unwrap_or(0.0);
     Interval { estimate: log.exp(), lower: (log - far * error).exp(), upper: (log + far * error).exp() }
+}
+
+/// The trimmed mean of as many of `values`, drawn by chance, and its error.
+pub(super) fn redrawn(values: &[f64], random: &mut fastrand::Rng) -> (f64, f64, f64) {
+    let mut drawn: Vec<_> = values.iter().map(|_| values[random.usize(..values.len())]).collect();
+    drawn.sort_by(f64::total_cmp);
+    of_sorted(&drawn)
 }
 
 #[cfg(test)]
