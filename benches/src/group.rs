@@ -14,6 +14,7 @@ use tare_evidence::{Counted, Point, median};
 use tare_testbed::{COUNT, Counts, Network, Relay};
 
 use crate::Bed;
+use crate::exact::{ALLOCATING, agreed, allocations};
 
 /// The distances at which round trips are counted, in milliseconds: large against what a busy machine adds by chance.
 const DISTANCES: [u64; 4] = [2, 5, 10, 20];
@@ -23,10 +24,6 @@ const WARMUP: u64 = 20;
 const ROUNDS: std::ops::RangeInclusive<u64> = 3..=9;
 /// Round trips waited for at each distance, about.
 const TRIPS: u64 = 30;
-/// Iterations whose allocations are counted.
-const ALLOCATING: usize = 15;
-/// The share of iterations that have to come to the same for what they count to be exact.
-const AGREED: f64 = 0.9;
 
 /// The ways of one component.
 pub struct Group<'a> {
@@ -161,18 +158,29 @@ impl<'a> Group<'a> {
 
     /// One way that never waits for anything, and so has no round trips.
     pub fn offline<S>(&mut self, way: &str, prepare: impl Fn() -> S, work: impl Fn(&mut S)) {
+        if let Some(mut state) = self.timed(way, prepare, &work) {
+            let allocations = allocations(|| work(&mut state));
+            self.keep(way, &Counted { allocations, ..Counted::default() });
+        }
+    }
+
+    /// The same of what asks for memory as often as a key made by chance has it: not counted, for another run has another key.
+    pub fn offline_by_chance<S>(&mut self, way: &str, prepare: impl Fn() -> S, work: impl Fn(&mut S)) {
+        if self.timed(way, prepare, &work).is_some() {
+            self.keep(way, &Counted::default());
+        }
+    }
+
+    /// What was prepared, once it is timed and where it is to be counted.
+    fn timed<S>(&mut self, way: &str, prepare: impl Fn() -> S, work: &impl Fn(&mut S)) -> Option<S> {
         let mut ready = None;
         self.criterion.bench_function(way, |bencher| {
             let state = ready.get_or_insert_with(&prepare);
             bencher.iter(|| work(state));
         });
-        if let Some(state) = &mut ready
-            && Counting::asked() != Counting::Never
-        {
-            work(state);
-            let allocations = allocations(|| work(state));
-            self.keep(way, &Counted { allocations, ..Counted::default() });
-        }
+        let mut state = ready.filter(|_| Counting::asked() != Counting::Never)?;
+        work(&mut state);
+        Some(state)
     }
 
     /// No more ways.
@@ -229,20 +237,6 @@ fn count(bed: &Bed, relay: &Relay, distances: &[u64], mut once: impl FnMut() -> 
     (Counted { round_trips, wire_bytes: agreed(bytes), allocations: None, points }, done * distances.len() as u64)
 }
 
-/// How often `once` asks for memory on this thread.
-fn allocations(mut once: impl FnMut()) -> Option<u64> {
-    let counts = (0..ALLOCATING).map(|_| allocation_counter::measure(&mut once).count_total as f64);
-    agreed(counts.collect())
-}
-
-/// What nearly every iteration counted: now and then a buffer grows, or something passes that has nothing to do with it. Nothing
-/// where they differ, as requests or what goes on beside them do: another run would then come to something else.
-fn agreed(counts: Vec<f64>) -> Option<u64> {
-    let usual = median(counts.clone()).estimate;
-    let same = counts.iter().filter(|count| **count == usual).count();
-    (same as f64 >= AGREED * counts.len() as f64).then_some(usual as u64)
-}
-
 /// What a bench writes beside Criterion's own files.
 const COUNTS: &str = "counts.json";
 
@@ -294,18 +288,4 @@ pub(crate) fn criterion_home() -> PathBuf {
         target.unwrap_or_else(|| concat!(env!("CARGO_MANIFEST_DIR"), "/../target").into()).join("criterion")
     };
     std::env::var_os("CRITERION_HOME").map_or_else(target, PathBuf::from)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_count_is_what_nearly_every_iteration_comes_to() {
-        let counts = |usual: usize, others: &[f64]| [vec![17.0; usual], others.to_vec()].concat();
-        assert_eq!(agreed(counts(15, &[])), Some(17));
-        assert_eq!(agreed(counts(14, &[21.0])), Some(17), "a buffer grew");
-        assert_eq!(agreed(counts(8, &[21.0; 7])), None, "half of the requests ask for more");
-        assert_eq!(agreed(counts(3, &[5.0, 20.0, 30.0])), None);
-    }
 }

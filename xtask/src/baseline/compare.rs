@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use tare_evidence::{Change, Changes, Compare, Evidence, Figure, Method, Samples, State, changed_times};
+use tare_evidence::{Change, Changes, Compare, Evidence, Figure, Method, Samples, State, Verdict, changed_times};
 
 use super::saved::{self, On, Saved};
 use crate::criterion::{self, Kept};
@@ -11,6 +11,8 @@ use crate::criterion::{self, Kept};
 const WEATHER: &str = "a baseline carries the weather of its time, of which the samples of a single run know nothing; \
                        `cargo xtask compare` measures both states in turns";
 
+/// A share of the bytes on the wire: what is less is a matter of digits.
+const DIGITS: f64 = 0.02;
 /// As many ids are named in a remark.
 const NAMED: usize = 8;
 /// What a bench counts, and is compared exactly.
@@ -142,7 +144,7 @@ fn counted(base: &Kept, head: &Kept, alike: bool, told: &mut Told) -> Vec<Change
         };
         match (count(base), count(head)) {
             (None, None) => None,
-            (Some(base), Some(now)) if alike => Some(Change::counted(&head.id, figure, base, now)),
+            (Some(base), Some(now)) if alike => Some(change_of(&head.id, figure, base, now)),
             (Some(_), Some(_)) => {
                 let otherwise = "counted under other circumstances, or under unknown ones; only the time is compared";
                 told.tell(otherwise.into(), &head.id);
@@ -159,6 +161,17 @@ fn counted(base: &Kept, head: &Kept, alike: bool, told: &mut Told) -> Vec<Change
         }
     };
     COUNTED.map(change).into_iter().flatten().collect()
+}
+
+/// Of a count. Bytes hold numbers out of the database, which have as many digits as what was done to it has brought them to.
+fn change_of(id: &str, figure: Figure, base: u64, head: u64) -> Change {
+    let change = Change::counted(id, figure, base, head);
+    match figure {
+        Figure::WireBytes if base.abs_diff(head) as f64 <= DIGITS * base as f64 => {
+            Change { threshold: DIGITS, verdict: Verdict::Same, ..change }
+        }
+        _ => change,
+    }
 }
 
 /// What was noticed, and of whom.
@@ -187,7 +200,7 @@ impl Told {
 
 #[cfg(test)]
 mod tests {
-    use tare_evidence::{Bench, Counted, Interval, Machine, Run, Verdict};
+    use tare_evidence::{Bench, Counted, Interval, Machine, Run};
 
     use super::*;
 
@@ -270,6 +283,17 @@ mod tests {
         );
         assert_eq!((unknown.remarks.len(), unknown.base.commit), (2, None));
         assert!(unknown.remarks[0].contains("is not known"), "{:?}", unknown.remarks);
+    }
+
+    #[test]
+    fn a_digit_more_on_the_wire_is_no_change() {
+        let verdict = |figure: Figure, head: u64| change_of("action/receive", figure, 445, head).verdict;
+        assert_eq!([444, 445, 453].map(|head| verdict(Figure::WireBytes, head)), [Verdict::Same; 3]);
+        assert_eq!(
+            (verdict(Figure::WireBytes, 455), verdict(Figure::WireBytes, 400)),
+            (Verdict::Slower, Verdict::Faster)
+        );
+        assert_eq!(verdict(Figure::Allocations, 446), Verdict::Slower);
     }
 
     #[test]
