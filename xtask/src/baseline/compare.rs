@@ -83,7 +83,7 @@ impl Beside<'_> {
                 let known = saved.benches.get(*name).filter(|on| on.is_of(&base.id, base.median_ns));
                 if known.is_none() {
                     let unknown = format!(
-                        "what {baseline} was saved on is not known; something else than `cargo xtask` saved it"
+                        "what {baseline} was saved on is not known; `cargo bench` saved it, or a run that was interrupted"
                     );
                     told.tell(unknown, &base.id);
                 }
