@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 
 use benches::parts::{self, PARTS};
 use benches::{Bed, Group, Meter};
-use criterion::measurement::WallTime;
-use criterion::{BenchmarkGroup, Criterion};
+use criterion::Criterion;
 use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod};
 use tare_gateway::connection::{Connection, Connections, Database, Own, PoolSettings};
 use tare_gateway::tenant::Tenant;
 use tare_testbed::Size;
+use tokio::task::JoinHandle;
 use tokio_postgres::config::SslMode;
 use tokio_postgres::{Client, Config, SimpleQueryMessage};
 use tokio_postgres_rustls::MakeRustlsConnect;
@@ -27,7 +27,7 @@ fn connection(criterion: &mut Criterion, bed: &Bed) {
     in_parts(&mut group, bed);
     pooled(&mut group, bed);
     among_a_thousand(&mut group, bed);
-    beside_a_flood(&mut group.criterion, bed);
+    beside_a_flood(&mut group, bed);
     group.finish();
 }
 
@@ -168,55 +168,52 @@ fn among_a_thousand(group: &mut Group<'_>, bed: &Bed) {
 
 /// One tenant's P95 alone, and while another has 64 requests for the whole budget: among others, an acquire has no number of
 /// round trips.
-fn beside_a_flood(group: &mut BenchmarkGroup<'_, WallTime>, bed: &Bed) {
+fn beside_a_flood(group: &mut Group<'_>, bed: &Bed) {
     const BUDGET: usize = 20;
     const FLOOD: usize = 64;
     for (way, flooded) in [("acquire-p95", false), ("acquire-p95-beside-flood", true)] {
-        let mut ready = None;
-        group.bench_function(way, |bencher| {
-            let (connections, database, flood) = ready.get_or_insert_with(|| {
-                let settings = PoolSettings {
-                    budget: BUDGET,
-                    cap: BUDGET,
-                    openings_per_second: 100_000,
-                    wait: Duration::from_secs(60),
-                    ..PoolSettings::default()
-                };
-                let (connections, database) = (bed.connections_with(settings), bed.tenant().0.database.clone());
-                let callers = if flooded { FLOOD } else { 0 };
-                let flood: Vec<_> = (0..callers)
-                    .map(|_| {
-                        let (connections, database) = (connections.clone(), database.clone());
-                        bed.runtime().spawn(async move {
-                            loop {
-                                let id = Uuid::from_u128(2);
-                                let connection = connections.get(id, &database).await.expect("the server answers");
-                                select_one(&connection).await;
-                            }
-                        })
+        let prepare = || {
+            let settings = PoolSettings {
+                budget: BUDGET,
+                cap: BUDGET,
+                openings_per_second: 100_000,
+                wait: Duration::from_secs(60),
+                ..PoolSettings::default()
+            };
+            let (connections, database) = (bed.connections_with(settings), bed.tenant().0.database.clone());
+            let callers = if flooded { FLOOD } else { 0 };
+            let flood: Vec<_> = (0..callers)
+                .map(|_| {
+                    let (connections, database) = (connections.clone(), database.clone());
+                    bed.runtime().spawn(async move {
+                        loop {
+                            let id = Uuid::from_u128(2);
+                            let connection = connections.get(id, &database).await.expect("the server answers");
+                            select_one(&connection).await;
+                        }
                     })
-                    .collect();
-                (connections, database, flood)
+                })
+                .collect();
+            (connections, database, flood)
+        };
+        type Ready = (Arc<Connections>, Arc<Database>, Vec<JoinHandle<()>>);
+        let acquire = |(connections, database, flood): &mut Ready, iterations| {
+            let (connections, database) = (connections.clone(), database.clone());
+            let quiet = bed.runtime().spawn(async move {
+                let mut times = Vec::with_capacity(iterations as usize);
+                for _ in 0..iterations {
+                    let start = Instant::now();
+                    let connection = connections.get(Uuid::from_u128(1), &database).await;
+                    times.push(start.elapsed());
+                    select_one(&connection.expect("the server answers")).await;
+                }
+                times.sort();
+                times[(times.len() * 95).div_ceil(100) - 1] * iterations as u32
             });
-            bencher.iter_custom(|iterations| {
-                let (connections, database) = (connections.clone(), database.clone());
-                let quiet = bed.runtime().spawn(async move {
-                    let mut times = Vec::with_capacity(iterations as usize);
-                    for _ in 0..iterations {
-                        let start = Instant::now();
-                        let connection = connections.get(Uuid::from_u128(1), &database).await;
-                        times.push(start.elapsed());
-                        select_one(&connection.expect("the server answers")).await;
-                    }
-                    times.sort();
-                    times[(times.len() * 95).div_ceil(100) - 1] * iterations as u32
-                });
-                bed.runtime().block_on(quiet).expect("the quiet tenant is served")
-            });
+            let time = bed.runtime().block_on(quiet).expect("the quiet tenant is served");
             assert!(flood.iter().all(|caller| !caller.is_finished()), "the flood goes on");
-        });
-        if let Some((_, _, flood)) = ready {
-            flood.iter().for_each(tokio::task::JoinHandle::abort);
-        }
+            time
+        };
+        group.among_others(way, prepare, acquire, |(_, _, flood)| flood.iter().for_each(JoinHandle::abort));
     }
 }

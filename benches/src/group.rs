@@ -13,7 +13,8 @@ use criterion::{BenchmarkGroup, Criterion};
 use tare_evidence::{Counted, Point, median};
 use tare_testbed::{COUNT, Counts, Network, Relay};
 
-use crate::Bed;
+use crate::exact::{ALLOCATING, agreed, allocations};
+use crate::{Bed, turns};
 
 /// The distances at which round trips are counted, in milliseconds: large against what a busy machine adds by chance.
 const DISTANCES: [u64; 4] = [2, 5, 10, 20];
@@ -28,7 +29,7 @@ const TRIPS: u64 = 30;
 pub struct Group<'a> {
     bed: &'a Bed,
     name: &'static str,
-    /// For what is not measured in iterations that can be counted.
+    /// For what concerns all ways.
     pub criterion: BenchmarkGroup<'a, WallTime>,
 }
 
@@ -119,15 +120,8 @@ impl<'a> Group<'a> {
             bed.runtime().block_on(work(state, iterations, &mut meter));
             meter.once
         };
-        let (mut ready, mut done) = (None, 0);
-        self.criterion.bench_function(way, |bencher| {
-            let state = ready.get_or_insert_with(&prepare);
-            bencher.iter_custom(|iterations| {
-                done += iterations;
-                run(state, iterations, None).time
-            });
-        });
-        let Some(state) = ready else { return };
+        let timed = self.timed(way, &prepare, |state, iterations| run(state, iterations, None).time);
+        let Some((state, done)) = timed else { return };
         check(state, done);
         let counting = Counting::asked();
         if counting == Counting::Never {
@@ -149,21 +143,76 @@ impl<'a> Group<'a> {
         }
     }
 
+    /// One way of something that goes on among others, and so has no number of round trips. `work` does as many iterations as it is
+    /// told, and tells how long they took.
+    pub fn among_others<S>(
+        &mut self,
+        way: &str,
+        prepare: impl Fn() -> S,
+        work: impl Fn(&mut S, u64) -> Duration,
+        check: impl Fn(S),
+    ) {
+        if let Some((state, _)) = self.timed(way, prepare, work) {
+            check(state);
+        }
+    }
+
     /// One way that never waits for anything, and so has no round trips.
     pub fn offline<S>(&mut self, way: &str, prepare: impl Fn() -> S, work: impl Fn(&mut S)) {
-        let mut ready = None;
-        self.criterion.bench_function(way, |bencher| {
-            let state = ready.get_or_insert_with(&prepare);
-            bencher.iter(|| work(state));
-        });
-        if let Some(state) = &mut ready
-            && Counting::asked() != Counting::Never
-        {
-            work(state);
-            let counts = (0..*ROUNDS.end()).map(|_| allocations(|| work(state)).1 as f64);
-            let allocations = Some(median(counts.collect()).estimate as u64);
+        if let Some(mut state) = self.timed_offline(way, prepare, &work) {
+            let counts = (0..ALLOCATING).map(|_| allocations(|| work(&mut state)).1 as f64);
+            let allocations = agreed(counts.collect());
             self.keep(way, &Counted { allocations, ..Counted::default() });
         }
+    }
+
+    /// The same of what asks for memory as often as a key made by chance has it: not counted, for another run has another key.
+    pub fn offline_by_chance<S>(&mut self, way: &str, prepare: impl Fn() -> S, work: impl Fn(&mut S)) {
+        if self.timed_offline(way, prepare, &work).is_some() {
+            self.keep(way, &Counted::default());
+        }
+    }
+
+    /// What was prepared, once it is timed and where it is to be counted.
+    fn timed_offline<S>(&mut self, way: &str, prepare: impl Fn() -> S, work: &impl Fn(&mut S)) -> Option<S> {
+        let timed = self.timed(way, prepare, |state, iterations| {
+            let start = Instant::now();
+            for _ in 0..iterations {
+                work(state);
+            }
+            start.elapsed()
+        });
+        let (mut state, _) = timed.filter(|_| Counting::asked() != Counting::Never)?;
+        work(&mut state);
+        Some(state)
+    }
+
+    /// What was prepared, and how many iterations were done on it: by Criterion, or in turns. Nothing when another way was asked for.
+    fn timed<S>(
+        &mut self,
+        way: &str,
+        prepare: impl Fn() -> S,
+        work: impl Fn(&mut S, u64) -> Duration,
+    ) -> Option<(S, u64)> {
+        let (mut ready, mut done) = (None, 0);
+        match turns::asked() {
+            Some(id) if id == format!("{}/{way}", self.name) => {
+                let state = ready.insert(prepare());
+                turns::take(|iterations| {
+                    done += iterations;
+                    work(state, iterations)
+                });
+            }
+            Some(_) => {}
+            None => drop(self.criterion.bench_function(way, |bencher| {
+                let state = ready.get_or_insert_with(&prepare);
+                bencher.iter_custom(|iterations| {
+                    done += iterations;
+                    work(state, iterations)
+                });
+            })),
+        }
+        Some((ready?, done))
     }
 
     /// No more ways.
@@ -217,16 +266,9 @@ fn count(bed: &Bed, relay: &Relay, distances: &[u64], mut once: impl FnMut() -> 
     let point =
         |(distance, times): (&u64, Vec<f64>)| Point { distance_ms: *distance as f64, time_ms: median(times).estimate };
     let points = distances.iter().zip(times).map(point).collect();
-    let [round_trips, wire_bytes, allocations] = [trips, bytes, allocated].map(|counts| median(counts).estimate as u64);
-    let (wire_bytes, allocations) = (Some(wire_bytes), Some(allocations));
+    let round_trips = median(trips).estimate as u64;
+    let (wire_bytes, allocations) = (agreed(bytes), agreed(allocated));
     (Counted { round_trips, wire_bytes, allocations, points }, done * distances.len() as u64)
-}
-
-/// Does `work`, and tells how often it asked for memory on this thread.
-fn allocations<T>(work: impl FnOnce() -> T) -> (T, u64) {
-    let mut done = None;
-    let allocated = allocation_counter::measure(|| done = Some(work()));
-    (done.expect("it was done"), allocated.count_total)
 }
 
 /// What a bench writes beside Criterion's own files.
@@ -239,7 +281,7 @@ enum Counting {
     Too,
     /// And nothing is timed, where [`COUNT`] is `only`; Criterion is then told to test.
     Only,
-    /// Where [`COUNT`] is `never`, or Criterion was asked for something else than to measure.
+    /// Where it is timed in turns, or Criterion was asked for something else than to measure.
     Never,
 }
 
@@ -247,7 +289,7 @@ impl Counting {
     fn asked() -> Self {
         match std::env::var(COUNT).as_deref() {
             Ok("only") => Self::Only,
-            Ok("never") => Self::Never,
+            _ if turns::asked().is_some() => Self::Never,
             _ if is_measuring() => Self::Too,
             _ => Self::Never,
         }

@@ -3,8 +3,10 @@
 //! Criterion calls a bench's closure once for each sample. What is prepared is therefore kept outside of it, and looked at again
 //! when Criterion is done: rows are counted, connections are counted. A [`Group`] sees to it.
 
+mod exact;
 mod group;
 pub mod parts;
+mod turns;
 
 use std::cell::{OnceCell, RefCell};
 use std::process::exit;

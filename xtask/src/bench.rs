@@ -12,6 +12,7 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::Command;
 use tokio_util::sync::CancellationToken;
 
+use crate::baseline::{self, Beside};
 use crate::build::{self, BUILD};
 use crate::cli::{self, Baselines, BenchName};
 use crate::progress::Progress;
@@ -59,7 +60,8 @@ impl Settings {
             Some(bench) => {
                 let bench = bench.name();
                 bail!(
-                    "there is no baseline {name:?} of {bench} to compare with; save one first with --save-baseline {name}"
+                    "there is no baseline {name:?} of {bench} to compare with; save one first with --save-baseline {name}, or unpack one \
+                     with `cargo xtask baseline unpack`"
                 )
             }
             None => Ok(()),
@@ -77,7 +79,8 @@ impl Settings {
             arguments.extend(quick.map(str::to_owned));
         }
         let Baselines { save_baseline, baseline } = &self.baselines;
-        for (flag, name) in [("--save-baseline", save_baseline), ("--baseline", baseline)] {
+        // Lenient, for what is new has none, and is remarked on in the end.
+        for (flag, name) in [("--save-baseline", save_baseline), ("--baseline-lenient", baseline)] {
             arguments.extend(name.iter().flat_map(|name| [flag.to_owned(), name.clone()]));
         }
         arguments
@@ -132,7 +135,18 @@ pub async fn run_all(
         let executable = built.bench(bench.name())?;
         let log = session.beside(&format!("criterion-{}.txt", bench.name()));
         let measured = session.step(&step(bench), run_one(&progress, executable, settings, handover, &log)).await?;
+        if let Some(name) = &settings.baselines.save_baseline {
+            let on = baseline::On::of(&session.evidence, &measured);
+            baseline::keep(&criterion::home(), name, bench.name(), on)?;
+        }
         session.evidence.benches.extend(measured);
+        session.save()?;
+    }
+    if let Some(name) = &settings.baselines.baseline {
+        let benches: Vec<_> = benches.iter().map(|bench| bench.name()).collect();
+        let beside =
+            Beside { name, benches: &benches, evidence: &session.evidence, compare: &session.config().compare };
+        session.evidence.changes = Some(beside.read(&criterion::home()));
         session.save()?;
     }
     Ok(())
@@ -161,7 +175,6 @@ async fn run_one(
     let mut results = BufReader::new(child.stdout.take().context("the bench's output")?).lines();
     let mut remarks = BufReader::new(child.stderr.take().context("the bench's output")?).lines();
     let mut log_file = File::create(log).await.with_context(|| format!("cannot write {}", log.display()))?;
-    let compares = settings.baselines.baseline.is_some();
     let (mut results_open, mut remarks_open, mut last_remark) = (true, true, String::new());
     while results_open || remarks_open {
         let line = tokio::select! {
@@ -178,10 +191,8 @@ async fn run_one(
             }
         };
         let Some(line) = line else { continue };
-        match line.strip_prefix("Benchmarking ") {
-            Some(at) => progress.at(at),
-            None if compares && !line.is_empty() => progress.say(&line),
-            None => {}
+        if let Some(at) = line.strip_prefix("Benchmarking ") {
+            progress.at(at);
         }
         log_file.write_all(format!("{line}\n").as_bytes()).await?;
     }

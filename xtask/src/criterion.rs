@@ -5,9 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
-use tare_evidence::{Bench, Counted, Interval, median};
+use tare_evidence::{Bench, Counted, Interval};
 
 use crate::workspace;
 
@@ -42,6 +42,16 @@ struct Sample {
     times: Vec<f64>,
 }
 
+/// What is kept of one bench under one name.
+#[derive(Debug)]
+pub struct Kept {
+    pub id: String,
+    pub median_ns: f64,
+    /// Of one iteration, of each sample.
+    pub times_ns: Vec<f64>,
+    pub counted: Option<Counted>,
+}
+
 impl Estimate {
     fn interval(&self) -> Interval {
         let ConfidenceInterval { lower_bound: lower, upper_bound: upper } = self.confidence_interval;
@@ -51,43 +61,72 @@ impl Estimate {
 
 /// The folder that Criterion keeps its measurements in: the same one that `cargo bench` uses.
 pub fn home() -> PathBuf {
-    workspace::root().join("target/criterion")
+    let given = std::env::var_os(HOME).and_then(|given| std::path::absolute(given).ok());
+    given.unwrap_or_else(|| workspace::root().join("target/criterion"))
 }
 
 /// Whether anything of the bench executable `group` was kept under `baseline`.
 pub fn has_baseline(home: &Path, group: &str, baseline: &str) -> bool {
-    folders(&home.join(group)).any(|bench| bench.join(baseline).join("estimates.json").is_file())
+    folders(&home.join(group)).any(|bench| is_kept(&bench.join(baseline)))
 }
 
 /// What a bench writes beside Criterion's own files.
-const COUNTS: &str = "counts.json";
+pub const COUNTS: &str = "counts.json";
+/// The name under which the latest measurement is kept.
+pub const NEW: &str = "new";
+
+/// Whether a measurement is in this folder.
+pub fn is_kept(folder: &Path) -> bool {
+    folder.join("estimates.json").is_file()
+}
+
+/// What is kept of the bench executable `group` under `name`; what cannot be read is told.
+pub fn kept(home: &Path, group: &str, name: &str) -> Vec<Result<Kept>> {
+    folders(&home.join(group))
+        .map(|bench| bench.join(name))
+        .filter(|kept| is_kept(kept))
+        .map(|kept| read_kept(&kept))
+        .collect()
+}
+
+fn read_kept(folder: &Path) -> Result<Kept> {
+    let Benchmark { full_id } = read_json(&folder.join("benchmark.json"))?;
+    let estimates: Estimates = read_json(&folder.join("estimates.json"))?;
+    let sample = folder.join("sample.json");
+    let Sample { iters, times } = read_json(&sample)?;
+    let times_ns: Vec<_> = times.iter().zip(&iters).map(|(time, iterations)| time / iterations).collect();
+    let is_time = |time: &f64| time.is_finite() && *time > 0.0;
+    ensure!(
+        !times_ns.is_empty() && times.len() == iters.len() && times_ns.iter().all(is_time),
+        "{} holds no times of iterations",
+        sample.display()
+    );
+    let counted = counts(folder).map(|counts| read_json(&counts)).transpose()?;
+    Ok(Kept { id: full_id, median_ns: estimates.median.point_estimate, times_ns, counted })
+}
+
+/// The file of what was counted. An older one is of another measurement: not everything is counted each time.
+pub fn counts(folder: &Path) -> Option<PathBuf> {
+    let counts = folder.join(COUNTS);
+    let counted = written(&counts)?;
+    (Some(counted) >= written(&folder.join("estimates.json"))).then_some(counts)
+}
 
 /// The environment variable that tells a bench where to keep what it measures.
 pub const HOME: &str = "CRITERION_HOME";
 
 /// What was counted of each id.
-pub fn counts(home: &Path) -> Result<BTreeMap<String, Counted>> {
-    let counted = benches(home).map(|bench| (bench.join("new").join(COUNTS), bench)).filter(|(path, _)| path.is_file());
-    counted.map(|(path, bench)| Ok((id(home, &bench), read_json(&path)?))).collect()
-}
-
-/// The median time of one iteration, in nanoseconds, of the only bench there is; nothing where there is none.
-pub fn median_of_only(home: &Path) -> Option<f64> {
-    let sample = benches(home).map(|bench| bench.join("new/sample.json")).find(|path| path.is_file())?;
-    let Sample { iters, times } = read_json(&sample).ok()?;
-    let each: Vec<_> = iters.iter().zip(&times).map(|(iters, time)| time / iters).collect();
-    (!each.is_empty()).then(|| median(each).estimate)
-}
-
-/// `group/way`, by the folders' names.
-fn id(home: &Path, bench: &Path) -> String {
-    bench.strip_prefix(home).unwrap_or(bench).to_string_lossy().into_owned()
+pub fn all_counts(home: &Path) -> Result<BTreeMap<String, Counted>> {
+    let counted = benches(home).map(|bench| (bench.join(NEW).join(COUNTS), bench)).filter(|(path, _)| path.is_file());
+    // The folders are named as ids are: `group/way`.
+    let id = |bench: &Path| bench.strip_prefix(home).unwrap_or(bench).to_string_lossy().into_owned();
+    counted.map(|(path, bench)| Ok((id(&bench), read_json(&path)?))).collect()
 }
 
 /// What was measured since `since`, in the order it was measured.
 pub fn measured(home: &Path, since: SystemTime) -> Result<Vec<Bench>> {
     let mut found = Vec::new();
-    for new in benches(home).map(|bench| bench.join("new")) {
+    for new in benches(home).map(|bench| bench.join(NEW)) {
         let Some(written) = written(&new.join("estimates.json")).filter(|written| *written >= since) else { continue };
         found.push((written, read(&new)?));
     }
@@ -100,11 +139,12 @@ fn written(path: &Path) -> Option<SystemTime> {
 }
 
 /// The folders `home/group/bench`.
-fn benches(home: &Path) -> impl Iterator<Item = PathBuf> {
+pub fn benches(home: &Path) -> impl Iterator<Item = PathBuf> {
     folders(home).flat_map(|group| folders(&group).collect::<Vec<_>>())
 }
 
-fn folders(path: &Path) -> impl Iterator<Item = PathBuf> {
+/// All in the folder `path`.
+pub fn folders(path: &Path) -> impl Iterator<Item = PathBuf> {
     fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path())
 }
 
@@ -112,12 +152,7 @@ fn read(new: &Path) -> Result<Bench> {
     let Benchmark { full_id } = read_json(&new.join("benchmark.json"))?;
     let estimates: Estimates = read_json(&new.join("estimates.json"))?;
     let Sample { iters, .. } = read_json(&new.join("sample.json"))?;
-    // An older one is of another measurement: not everything is counted each time.
-    let counts = new.join(COUNTS);
-    let counted: Option<Counted> = match written(&counts) >= written(&new.join("estimates.json")) {
-        true => Some(read_json(&counts)?),
-        false => None,
-    };
+    let counted: Option<Counted> = counts(new).map(|counts| read_json(&counts)).transpose()?;
     Ok(Bench {
         id: full_id,
         median_ns: estimates.median.interval(),

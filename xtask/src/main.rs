@@ -1,7 +1,9 @@
-//! The commands: `cargo xtask perf`, `bench`, `stress`, `calibrate`, `profile`, `compare`, `report`, `history`, `serve`, `db`.
+//! The commands: `cargo xtask perf`, `bench`, `stress`, `calibrate`, `profile`, `compare`, `report`, `history`, `baseline`, `serve`,
+//! `db`.
 //!
 //! Orchestration only. What is measured is in the other crates; here it is put in order, shown while it runs, and judged.
 
+mod baseline;
 mod bench;
 mod build;
 mod calibrate;
@@ -77,6 +79,7 @@ async fn run(command: Command, stop: CancellationToken) -> Result<Ending> {
         Command::Compare(options) => compare::run(options, stop).await,
         Command::Report(options) => report::run(&options),
         Command::History(options) => history::run(&options),
+        Command::Baseline(command) => baseline::run(&command),
         Command::Serve(options) => serve::run(options, stop).await,
         Command::Db(options) => db::run(options, stop).await,
     }

@@ -1,20 +1,22 @@
 //! The decision matrix: what each fix is worth, alone and beside the others.
 
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use tare_evidence::{Compared, Matrix, Percentiles, Published, PublishedGain, Series, conclude};
+use tare_evidence::{Compared, Matrix, Pass, Percentiles, Published, PublishedGain, Series, conclude};
 use tare_gateway::{Fix, Strategy};
 use tare_stress::Extent;
-use tare_testbed::{Network, Template};
+use tare_testbed::{Network, Template, Testbed};
 use tokio_util::sync::CancellationToken;
 
 use crate::Ending;
 use crate::build::{self, BUILD};
 use crate::cli::Perf;
-use crate::pass::Measuring;
+use crate::pass::Running;
+use crate::progress::Progress;
 use crate::session::{Begin, POSTGRES, Session, read_published};
-use crate::stress::Amount;
+use crate::stress::{Amount, expect_audit_rows};
 
 /// Requests at a time, as published.
 const CONCURRENCY: usize = 10;
@@ -167,14 +169,14 @@ async fn measure(session: &mut Session, plan: &Plan, options: &Perf) -> Result<(
     let mut took = None;
     for round in 0..plan.rounds {
         let began = Instant::now();
-        let measuring = Measuring {
+        let trying = Trying {
             program: &built.server,
             testbed: &testbed,
             progress: session.progress.clone(),
             stop: session.stop.clone(),
             logs: session.beside(""),
         };
-        let measured = session.step(&plan.step(round), plan.measure(round, &measuring, took)).await?;
+        let measured = session.step(&plan.step(round), plan.measure(round, &trying, took)).await?;
         for (strategy, action, percentiles) in measured {
             let of = series.iter_mut().find(|of| of.strategy == strategy.to_string() && of.action == action);
             of.context("every trial has a series")?.rounds.push(percentiles);
@@ -186,25 +188,47 @@ async fn measure(session: &mut Session, plan: &Plan, options: &Perf) -> Result<(
     Ok(())
 }
 
+/// What trials are made with.
+struct Trying<'a> {
+    program: &'a Path,
+    testbed: &'a Testbed,
+    progress: Progress,
+    stop: CancellationToken,
+    /// The folder for what servers complain about.
+    logs: PathBuf,
+}
+
+impl Trying<'_> {
+    /// One pass on a server of its own, and proof that the server did what it was asked.
+    async fn pass(&self, strategy: Strategy, action: &str, amount: Amount) -> Result<Pass> {
+        let running = Running::start(self.program, self.testbed, strategy, action).await?;
+        let audited = self.testbed.fixture.audit_rows().await?;
+        let pass = running.pass(amount, &self.stop).await?;
+        running.end(&self.logs, &self.progress).await?;
+        expect_audit_rows(&pass, self.testbed.fixture.audit_rows().await? - audited)?;
+        Ok(pass)
+    }
+}
+
 impl Plan {
     /// Every strategy once; `expected` is what the round before took.
     async fn measure(
         &self,
         round: usize,
-        measuring: &Measuring<'_>,
+        trying: &Trying<'_>,
         expected: Option<Duration>,
     ) -> Result<Vec<(Strategy, String, Percentiles)>> {
         if let Some(expected) = expected {
-            measuring.progress.expect(expected);
+            trying.progress.expect(expected);
         }
         let mut measured = Vec::new();
         let order = self.order(round);
         for (nth, Trial { strategy, actions }) in order.iter().enumerate() {
             for action in actions {
                 let at = format!("{} of {}, {strategy} {action}", nth + 1, order.len());
-                measuring.progress.at(at);
+                trying.progress.at(at);
                 let what = || format!("under {strategy}, {action}, in {}", self.step(round));
-                let pass = measuring.pass(*strategy, action, &self.amount(*strategy)).await.with_context(what)?;
+                let pass = trying.pass(*strategy, action, self.amount(*strategy)).await.with_context(what)?;
                 let percentiles = Percentiles { p50_ms: pass.latency.p50_ms, p95_ms: pass.latency.p95_ms };
                 measured.push((*strategy, action.clone(), percentiles));
             }

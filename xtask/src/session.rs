@@ -203,6 +203,8 @@ impl Session {
             // Beside what a command judged by itself.
             let judged = judge(&self.config, &self.evidence);
             self.evidence.checks.extend(judged);
+            let changed: Vec<_> = self.evidence.changes.iter().flat_map(Changes::checks).collect();
+            self.evidence.checks.extend(changed);
         }
         self.save()?;
         let summary = self.folder.join("summary.md");
@@ -329,18 +331,20 @@ fn earlier_steps(output: &Path, command: &str) -> Vec<Step> {
     complete.flat_map(|evidence| evidence.steps).collect()
 }
 
+/// Writes a file of a run.
 pub fn write_atomically(path: &Path, text: &str) -> Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let write = || {
-        fs::create_dir_all(folder)?;
-        let mut file = tempfile::NamedTempFile::new_in(folder)?;
-        file.write_all(text.as_bytes())?;
-        file.as_file().sync_all()?;
-        file.persist(path).map_err(|error| error.error)
-    };
-    write()
-        .map(drop)
+    write_whole(path, text)
         .with_context(|| format!("cannot write {}; make room or choose another folder with --output", path.display()))
+}
+
+/// Writes a file whole, or not at all.
+pub fn write_whole(path: &Path, text: &str) -> std::io::Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    fs::create_dir_all(folder)?;
+    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    file.write_all(text.as_bytes())?;
+    file.as_file().sync_all()?;
+    file.persist(path).map(drop).map_err(|error| error.error)
 }
 
 /// Relative to the current folder where that is shorter.

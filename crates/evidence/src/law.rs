@@ -10,9 +10,9 @@ const TOLERANCE: f64 = 0.05;
 pub struct Counted {
     /// Round trips of one iteration; exact.
     pub round_trips: u64,
-    /// Bytes to the server and back of one iteration; nothing where it never speaks.
+    /// Bytes to the server and back of one iteration; nothing where it never speaks, or where they are not the same each time.
     pub wire_bytes: Option<u64>,
-    /// How often one iteration asks for memory.
+    /// How often one iteration asks for memory; nothing where it is not the same each time.
     pub allocations: Option<u64>,
     /// Times at distances; none where only the round trips were counted.
     pub points: Vec<Point>,

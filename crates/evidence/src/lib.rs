@@ -19,7 +19,9 @@ mod statistics;
 pub mod units;
 mod worth;
 
-pub use change::{Change, Changes, Estimate, Figure, Measured, Method, State, Verdict, decide};
+pub use change::{
+    Change, Changes, Estimate, Figure, Measured, Method, Samples, State, Verdict, changed_times, decide, typical,
+};
 pub use check::{AFTER, Check, judge, judge_pass, missed};
 pub use comparison::{Fit, Row, compare};
 pub use config::{AtNetwork, Budget, Ceiling as CeilingTarget, Compare, Config, Targets};

@@ -206,9 +206,9 @@ pub struct Bench {
     pub samples: usize,
     /// Round trips of one iteration, exact; nothing where they were not counted.
     pub round_trips: Option<u64>,
-    /// Bytes to the server and back of one iteration; nothing where they were not counted.
+    /// Bytes to the server and back of one iteration, exact; nothing where they were not counted, or were not the same each time.
     pub wire_bytes: Option<u64>,
-    /// How often one iteration asks for memory; nothing where it was not counted.
+    /// How often one iteration asks for memory, exact; nothing where it was not counted, or was not the same each time.
     pub allocations: Option<u64>,
     /// What distance does to its time; nothing where it was not measured at several.
     pub law: Option<Law>,

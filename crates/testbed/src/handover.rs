@@ -18,9 +18,10 @@ use crate::{Error, Fixture, Server};
 /// The environment variable that names the file a testbed is described in.
 pub const HANDOVER: &str = "TARE_TESTBED";
 
-/// The environment variable that tells a bench whether to count: `only`, and nothing is timed, or `never`; when it is not set,
-/// after what is timed.
+/// The environment variable that tells a bench to count, and to time nothing: `only`.
 pub const COUNT: &str = "TARE_COUNT";
+/// The environment variable that names the only id of a bench that is timed, in turns with another process.
+pub const TURNS: &str = "TARE_TURNS";
 
 #[derive(Serialize, Deserialize)]
 struct Handover {

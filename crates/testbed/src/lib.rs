@@ -30,7 +30,7 @@ pub use data::Part;
 pub use error::Error;
 pub use fixture::{Fixture, Login, Size, TenantFixture, User};
 pub use folder::PrivateFolder;
-pub use handover::{COUNT, HANDOVER};
+pub use handover::{COUNT, HANDOVER, TURNS};
 pub use network::{NETWORK, Network, NetworkError};
 pub use notices::Notices;
 pub use provider::Provider;

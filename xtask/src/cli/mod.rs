@@ -1,5 +1,6 @@
 //! Every flag of every command.
 
+mod baseline;
 mod calibrate;
 mod compare;
 mod load;
@@ -12,6 +13,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use tare_gateway::Strategy;
 use tare_testbed::{Network, Provider, Size};
 
+pub use self::baseline::{Baseline, Baselines};
 pub use self::calibrate::{Calibrate, CalibrationPart};
 pub use self::compare::Compare;
 pub use self::load::{Format, Merge, Stress, StressCommand, Subject};
@@ -45,6 +47,9 @@ pub enum Command {
     Report(Report),
     /// The course of every figure over many runs, and the commits at which it changed.
     History(History),
+    /// Criterion's baselines, which --save-baseline keeps and --baseline compares with: as one file and back, and which there are.
+    #[command(subcommand)]
+    Baseline(Baseline),
     /// The built-in server on a testbed of its own, until Ctrl-C.
     Serve(Serve),
     /// A PostgreSQL with the fixtures in it, until Ctrl-C.
@@ -93,18 +98,6 @@ pub struct Predicted {
     /// Also tell what each bench would take at this distance: rtt=120ms, or a profile. May be given more than once.
     #[arg(long = "predict", value_name = "NETWORK", value_parser = distance)]
     pub distances_ms: Vec<f64>,
-}
-
-/// How Criterion compares.
-#[derive(Debug, Clone, Default, Args)]
-pub struct Baselines {
-    /// Keep Criterion's measurements under this name.
-    #[arg(long, value_name = "NAME", conflicts_with = "baseline")]
-    pub save_baseline: Option<String>,
-
-    /// Compare with Criterion's measurements of this name.
-    #[arg(long, value_name = "NAME")]
-    pub baseline: Option<String>,
 }
 
 /// A part of the main job.

@@ -64,12 +64,6 @@ pub async fn run(options: Compare, stop: CancellationToken) -> Result<Ending> {
         turns.measure(&mut session, &sides, options.time_limit).await
     };
     let measured = measured.await;
-    if measured.is_ok()
-        && let Some(changes) = &session.evidence.changes
-    {
-        let checks: Vec<_> = changes.checks().collect();
-        session.evidence.checks.extend(checks);
-    }
     session.finish(measured)
 }
 

@@ -3,19 +3,23 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
-use tare_evidence::Figure;
+use anyhow::{Context, Result, ensure};
+use tare_evidence::{Figure, Pass};
 use tare_gateway::{Fix, Strategy};
 use tare_stress::Extent;
 use tare_testbed::{Network, Testbed};
 
 use super::sides::Sides;
-use crate::pass::Measuring;
+use super::turns::TURNS;
+use crate::pass::Running;
 use crate::session::Session;
 use crate::stress::{Amount, PUBLISHED_ACTION};
 
 /// Requests at a time, as published.
 const CONCURRENCY: usize = 10;
+
+/// How often [`TURNS`] are taken in a round.
+const TIMES: usize = 4;
 
 /// The figures of a pass that are compared.
 pub const FIGURES: [Figure; 4] = [Figure::P50, Figure::P95, Figure::P99, Figure::Throughput];
@@ -41,25 +45,68 @@ impl Servers {
         Ok(Some(Self { programs: [base, head], testbeds, network: sides.beds[0].network }))
     }
 
-    /// One pass of one state: each of [`FIGURES`].
-    pub async fn pass(&mut self, nth: usize, strategy: Strategy, session: &Session) -> Result<Vec<f64>> {
-        let testbed = &mut self.testbeds[nth];
-        // A bench may have put them elsewhere.
-        testbed.put_at(self.network).await?;
-        let measuring = Measuring {
-            program: &self.programs[nth],
-            testbed,
-            progress: session.progress.clone(),
-            stop: session.stop.clone(),
-            logs: session.beside(""),
-        };
-        let pass = measuring.pass(strategy, PUBLISHED_ACTION, &amount(strategy)).await?;
-        Ok(vec![pass.latency.p50_ms, pass.latency.p95_ms, pass.latency.p99_ms, pass.throughput()])
+    /// A round: servers of both states, each sent a few requests in turns; each of [`FIGURES`], pair by pair.
+    pub async fn turns(&mut self, strategy: Strategy, session: &Session) -> Result<Vec<Vec<[f64; 2]>>> {
+        let stop = &session.stop;
+        let (mut running, audited) = (Vec::new(), self.audit_rows().await?);
+        for (testbed, program) in self.testbeds.iter_mut().zip(&self.programs) {
+            // A bench may have put them elsewhere.
+            testbed.put_at(self.network).await?;
+            running.push(Running::start(program, testbed, strategy, PUBLISHED_ACTION).await?);
+        }
+        let mut sent = 0;
+        for running in &running {
+            sent += running.pass(warmup(strategy), stop).await?.requests;
+        }
+        let mut turns = vec![Vec::new(); FIGURES.len()];
+        for _ in 0..TIMES {
+            let mut pairs = [[0.0; 2]; FIGURES.len()];
+            for nth in TURNS {
+                let pass = running[nth].pass(amount(strategy), stop).await?;
+                sent += pass.requests;
+                for (pair, figure) in pairs.iter_mut().zip(figures(&pass)) {
+                    pair[nth] += figure / 2.0;
+                }
+            }
+            for (turns, pair) in turns.iter_mut().zip(pairs) {
+                turns.push(pair);
+            }
+        }
+        for running in running {
+            running.end(&session.beside(""), &session.progress).await?;
+        }
+        let rows = self.audit_rows().await? - audited;
+        ensure!(
+            rows == sent as i64,
+            "{sent} requests left {rows} audit rows; what the servers did is not what they were asked"
+        );
+        Ok(turns)
     }
+
+    /// Of both states together.
+    async fn audit_rows(&self) -> Result<i64> {
+        let [base, head] = &self.testbeds;
+        let rows = base.fixture.audit_rows().await?;
+        match base.fixture.control().database == head.fixture.control().database {
+            true => Ok(rows),
+            false => Ok(rows + head.fixture.audit_rows().await?),
+        }
+    }
+}
+
+/// The order of [`FIGURES`].
+fn figures(pass: &Pass) -> [f64; FIGURES.len()] {
+    [pass.latency.p50_ms, pass.latency.p95_ms, pass.latency.p99_ms, pass.throughput()]
 }
 
 /// So many requests that P99 is not one of them alone; where each opens a connection, as many as take as long.
 fn amount(strategy: Strategy) -> Amount {
-    let (warmup, requests) = if strategy.has(Fix::Pooling) { (1_000, 2_000) } else { (20, 200) };
-    Amount { warmup, extent: Extent { requests, time: Duration::MAX }, ..Amount::published(CONCURRENCY) }
+    let requests = if strategy.has(Fix::Pooling) { 500 } else { 50 };
+    Amount { warmup: 0, extent: Extent { requests, time: Duration::MAX }, ..Amount::published(CONCURRENCY) }
+}
+
+/// Requests until pools no longer grow.
+fn warmup(strategy: Strategy) -> Amount {
+    let requests = if strategy.has(Fix::Pooling) { 1_000 } else { 20 };
+    Amount { extent: Extent { requests, time: Duration::MAX }, ..amount(strategy) }
 }

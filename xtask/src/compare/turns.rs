@@ -1,13 +1,17 @@
 //! What can only be timed: both states in turns, until it is decided or time is up.
+//!
+//! A round starts both states anew, for processes of the same code differ, too, and times them in turns of milliseconds, for the
+//! machine's pace changes many times a second. It comes to one pair of each figure; what is decided is decided by how far the
+//! pairs of several rounds differ.
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use serde::Serialize;
-use tare_evidence::{Change, Estimate, Figure, Measured, Verdict, decide, median};
+use tare_evidence::{Change, Estimate, Figure, Measured, Verdict, decide, median, typical};
 use tare_gateway::Strategy;
 
-use super::bench;
+use super::bench::{Bed, Runner};
 use super::counting::Pair;
 use super::sides::Sides;
 use super::stress::{self, Servers};
@@ -17,7 +21,14 @@ use crate::session::{Session, write_atomically};
 /// The name of the step.
 pub const STEP: &str = "measure in turns";
 /// Which state is run when: each twice, and none of them always after the other.
-const TURNS: [usize; 4] = [0, 1, 1, 0];
+pub const TURNS: [usize; 4] = [0, 1, 1, 0];
+/// How long one turn takes at least: long beside waking a process up, short beside a machine's moods.
+const TURN: Duration = Duration::from_millis(3);
+/// How long the turns of a round take, and of how many times [`TURNS`] it is at least and at most.
+const ROUND: Duration = Duration::from_millis(300);
+const TIMES: std::ops::RangeInclusive<usize> = 6..=100;
+/// More iterations than this are never asked for at once.
+const MOST: u64 = 1 << 24;
 
 /// What is measured in one go.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,7 +39,7 @@ enum Unit {
     Stress(Strategy),
 }
 
-/// One figure of a unit: its values pair by pair, of the base and of the head.
+/// One figure of a unit: a pair of base and head for each round.
 #[derive(Clone, Debug, Serialize)]
 struct Series {
     id: String,
@@ -108,15 +119,22 @@ impl Turns {
         let until = began + limit;
         let mut open: Vec<usize> = (0..self.units.len()).collect();
         while !open.is_empty() && Instant::now() < until {
+            let mut untimed = Vec::new();
             for (nth, unit) in open.iter().enumerate() {
                 if Instant::now() >= until {
                     break;
                 }
                 let id = self.units[*unit].id();
-                session.progress.at(format!("{} of {} undecided, {id}", open.len() - nth, self.units.len()));
-                let measured = self.pairs_of(*unit, session, sides, &mut servers);
+                session.progress.at(format!("{} of {} undecided, {id}", open.len(), self.units.len()));
+                let measured = self.round(*unit, session, sides, &mut servers);
                 let measured = session.unless_stopped(STEP, measured).await;
-                measured.with_context(|| format!("measuring {id}"))?;
+                if !measured.with_context(|| format!("measuring {id}"))? {
+                    untimed.push((nth, id));
+                }
+            }
+            for (nth, id) in untimed.into_iter().rev() {
+                session.remark([format!("{id} cannot be timed in turns: one of the states is from before that.")]);
+                open.remove(nth);
             }
             let measured: Vec<_> = self.series.iter().map(Series::measured).collect();
             let verdicts = decide(&measured);
@@ -136,34 +154,63 @@ impl Turns {
         before..before + self.units[unit].figures().len()
     }
 
-    /// A few more pairs of one unit.
-    async fn pairs_of(
+    /// One more round of one unit; whether it can be timed in turns.
+    async fn round(
         &mut self,
         unit: usize,
         session: &Session,
         sides: &Sides,
         servers: &mut Option<Servers>,
-    ) -> Result<()> {
+    ) -> Result<bool> {
         let series = self.of(unit);
-        let mut figures = [Vec::new(), Vec::new()];
-        for nth in TURNS {
-            figures[nth].push(match &self.units[unit] {
-                Unit::Bench(Pair { bench, ids }) => {
-                    let executable = &sides.both[nth].executables.benches[bench];
-                    vec![bench::time(executable, &ids[nth], &sides.beds[nth]).await?]
-                }
-                Unit::Stress(strategy) => {
-                    let servers = servers.as_mut().context("both states have a server")?;
-                    servers.pass(nth, *strategy, session).await?
-                }
-            });
-        }
-        let [base, head] = figures;
-        for (base, head) in base.iter().zip(&head) {
-            for (series, (base, head)) in self.series[series.clone()].iter_mut().zip(base.iter().zip(head)) {
-                series.pairs.push([*base, *head]);
+        let turns = match &self.units[unit] {
+            Unit::Bench(pair) => match bench_turns(pair, sides).await? {
+                Some(times) => vec![times],
+                None => return Ok(false),
+            },
+            Unit::Stress(strategy) => {
+                let servers = servers.as_mut().context("both states have a server")?;
+                servers.turns(*strategy, session).await?
             }
+        };
+        for (series, turns) in self.series[series].iter_mut().zip(&turns) {
+            series.pairs.extend(typical(turns));
         }
-        Ok(())
+        Ok(true)
     }
+}
+
+/// Times of one id, pair by pair; nothing where a state cannot be timed in turns.
+async fn bench_turns(Pair { bench, ids }: &Pair, sides: &Sides) -> Result<Option<Vec<[f64; 2]>>> {
+    let start = async |nth: usize| {
+        let bed: &Bed = &sides.beds[nth];
+        Runner::start(&sides.both[nth].executables.benches[bench], &ids[nth], bed).await
+    };
+    let (Some(base), Some(head)) = (start(0).await?, start(1).await?) else { return Ok(None) };
+    let mut runners = [base, head];
+    let mut iterations = 1;
+    loop {
+        let mut longest: f64 = 1.0;
+        for runner in &mut runners {
+            longest = longest.max(runner.time(iterations).await?);
+        }
+        let enough = (TURN.as_nanos() as f64 / longest).ceil() as u64;
+        if enough <= iterations || iterations >= MOST {
+            break;
+        }
+        // The first are slower than the rest.
+        iterations = enough.min(iterations * 10).min(MOST);
+    }
+    let (began, mut times) = (Instant::now(), Vec::new());
+    while times.len() < *TIMES.start() || (began.elapsed() < ROUND && times.len() < *TIMES.end()) {
+        let mut pair = [0.0, 0.0];
+        for nth in TURNS {
+            pair[nth] += runners[nth].time(iterations).await? / 2.0;
+        }
+        times.push(pair);
+    }
+    for runner in runners {
+        runner.end().await?;
+    }
+    Ok(Some(times))
 }

@@ -14,6 +14,18 @@ pub const LEAST: usize = 6;
 /// Samples drawn for an interval.
 const DRAWN: usize = 1_999;
 
+/// The pair that stands for `pairs` of base and head, measured within one moment: the base in the median, and the head as many times
+/// that as in the trimmed mean of all ratios. Nothing of none.
+pub fn typical(pairs: &[[f64; 2]]) -> Option<[f64; 2]> {
+    let mut logs: Vec<_> = pairs.iter().map(|[base, head]| (head / base).ln()).collect();
+    if logs.is_empty() {
+        return None;
+    }
+    logs.sort_by(f64::total_cmp);
+    let base = crate::median(pairs.iter().map(|pair| pair[0]).collect()).estimate;
+    Some([base, base * of_sorted(&logs).0.exp()])
+}
+
 /// How many times worse the head is than the base, as logarithms.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Estimate {
@@ -31,7 +43,13 @@ impl Estimate {
     /// From the logarithms of the ratios of pairs that were measured in turns. Nothing of fewer than six.
     pub fn of_pairs(logs: &[f64]) -> Option<Self> {
         let (log, error, freedom) = trimmed(logs)?;
-        Some(Self { log, error, freedom, interval: bootstrapped(logs, log, error) })
+        // The same values always give the same interval.
+        let mut random = fastrand::Rng::with_seed(logs.len() as u64);
+        let interval = bootstrapped(log, error, || {
+            let (log, error, _) = redrawn(logs, &mut random);
+            (log, error)
+        });
+        Some(Self { log, error, freedom, interval })
     }
 
     /// How probable it is to see this, or more, where the ratio is `1 + margin` at most.
@@ -71,7 +89,7 @@ fn student(t: f64, freedom: f64) -> f64 {
 }
 
 /// The trimmed mean, its standard error and the error's degrees of freedom (Yuen 1974).
-fn trimmed(values: &[f64]) -> Option<(f64, f64, f64)> {
+pub(super) fn trimmed(values: &[f64]) -> Option<(f64, f64, f64)> {
     if values.len() < LEAST {
         return None;
     }
@@ -97,23 +115,22 @@ fn of_sorted(sorted: &[f64]) -> (f64, f64, f64) {
 }
 
 /// The interval that holds the ratio with 95 % confidence, by bootstrapping how far a sample's trimmed mean is from the truth in
-/// its own standard errors (percentile-t). The same values always give the same interval.
-fn bootstrapped(values: &[f64], log: f64, error: f64) -> Interval {
-    let mut random = fastrand::Rng::with_seed(values.len() as u64);
-    let mut drawn = vec![0.0; values.len()];
-    let mut distances: Vec<f64> = Vec::with_capacity(DRAWN);
-    for _ in 0..DRAWN {
-        drawn.fill_with(|| values[random.usize(..values.len())]);
-        drawn.sort_by(f64::total_cmp);
-        let (mean, error, _) = of_sorted(&drawn);
-        // One value drawn over and over tells nothing of the scatter.
-        if error > 0.0 {
-            distances.push((mean - log).abs() / error);
-        }
-    }
+/// its own standard errors (percentile-t). `again` draws a sample anew and tells its mean and error.
+pub(super) fn bootstrapped(log: f64, error: f64, again: impl FnMut() -> (f64, f64)) -> Interval {
+    let drawn = std::iter::repeat_with(again).take(DRAWN);
+    // One value drawn over and over tells nothing of the scatter.
+    let told = drawn.filter(|(_, error)| *error > 0.0);
+    let mut distances: Vec<_> = told.map(|(mean, error)| (mean - log).abs() / error).collect();
     distances.sort_by(f64::total_cmp);
     let far = distances.get((distances.len() * 95).div_ceil(100).saturating_sub(1)).copied().unwrap_or(0.0);
     Interval { estimate: log.exp(), lower: (log - far * error).exp(), upper: (log + far * error).exp() }
+}
+
+/// The trimmed mean of as many of `values`, drawn by chance, and its error.
+pub(super) fn redrawn(values: &[f64], random: &mut fastrand::Rng) -> (f64, f64, f64) {
+    let mut drawn: Vec<_> = values.iter().map(|_| values[random.usize(..values.len())]).collect();
+    drawn.sort_by(f64::total_cmp);
+    of_sorted(&drawn)
 }
 
 #[cfg(test)]
@@ -149,6 +166,16 @@ mod tests {
         assert_eq!((mean, freedom), (5.5, 5.0));
         let winsorised = (2.0 * (3.0 * 2.5_f64.powi(2) + 1.5_f64.powi(2) + 0.5_f64.powi(2)) / 9.0).sqrt();
         assert!((error - winsorised / (0.6 * 10.0_f64.sqrt())).abs() < 1e-12, "{error}");
+    }
+
+    #[test]
+    fn pairs_of_one_moment_are_one() {
+        // The machine was twice as slow for half of the time, and once for the head alone.
+        let pairs = [[10.0, 10.5], [20.0, 21.0], [10.0, 10.5], [20.0, 21.0], [10.0, 21.0]];
+        let [base, head] = typical(&pairs).unwrap();
+        assert_eq!(base, 10.0);
+        assert!((head - 10.5).abs() < 1e-9, "{head}");
+        assert_eq!(typical(&[]), None);
     }
 
     #[test]

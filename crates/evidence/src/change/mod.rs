@@ -2,6 +2,7 @@
 
 mod decide;
 mod estimate;
+mod samples;
 
 use serde::{Deserialize, Serialize};
 
@@ -9,7 +10,8 @@ use crate::units::{rate, time, whole};
 use crate::{Check, Interval};
 
 pub use self::decide::{Measured, decide};
-pub use self::estimate::Estimate;
+pub use self::estimate::{Estimate, typical};
+pub use self::samples::{Samples, changed_times};
 
 /// Two states of the code, and every figure of both.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
