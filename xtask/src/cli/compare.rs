@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use super::{BenchName, Judged, Part, Postgres};
 
@@ -45,6 +45,15 @@ impl Compare {
             [] => name != BenchName::Relay.name(),
             only => only.iter().any(is),
         }
+    }
+
+    /// As typed, but for where and how it is measured.
+    pub fn command(&self) -> String {
+        let parts: Vec<_> = self.only.iter().filter_map(ValueEnum::to_possible_value).collect();
+        let parts: Vec<_> = parts.iter().map(|part| part.get_name()).collect();
+        let only = if parts.is_empty() { String::new() } else { format!(" --only {}", parts.join(",")) };
+        let head = self.head.as_ref().map_or_else(String::new, |head| format!(" {head}"));
+        format!("compare {}{head}{only}", self.base)
     }
 
     /// Whether passes of load are compared.

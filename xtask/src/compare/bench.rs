@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use anyhow::{Context, Error, Result, anyhow, ensure};
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+use nix::unistd::Pid;
 use tare_evidence::Counted;
 use tare_testbed::{COUNT, HANDOVER, NETWORK, Network, TURNS};
 use tempfile::TempDir;
@@ -72,6 +74,19 @@ impl Runner {
         }
     }
 
+    /// Has what it measures itself run on the processor `nth`, counted round: not all of them are equally fast at a time. What
+    /// cannot be chosen is left to the system.
+    pub fn run_on(&self, nth: usize) {
+        let Some(process) = self.process.child.id() else { return };
+        let allowed = sched_getaffinity(Pid::this()).unwrap_or_default();
+        let processors: Vec<_> = (0..CpuSet::count()).filter(|one| allowed.is_set(*one).unwrap_or(false)).collect();
+        let mut only = CpuSet::new();
+        if !processors.is_empty() && only.set(processors[nth % processors.len()]).is_ok() {
+            // Of its first thread: the others are for what it works with.
+            let _ = sched_setaffinity(Pid::from_raw(process as i32), &only);
+        }
+    }
+
     /// How long one of so many iterations takes, in nanoseconds.
     pub async fn time(&mut self, iterations: u64) -> Result<f64> {
         let asked = self.stdin.write_all(format!("{iterations}\n").as_bytes()).await;
@@ -111,6 +126,8 @@ fn command(executable: &Path, arguments: &[&str], bed: &Bed) -> Command {
         .args(arguments)
         .env(HANDOVER, &bed.handover)
         .env(NETWORK, bed.network.to_string())
+        // Of a panic its message is told.
+        .env("RUST_BACKTRACE", "0")
         .current_dir(std::env::temp_dir())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

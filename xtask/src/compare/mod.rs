@@ -44,7 +44,8 @@ pub async fn run(options: Compare, stop: CancellationToken) -> Result<Ending> {
         (counting::STEP.to_owned(), COUNTING),
         (turns::STEP.to_owned(), options.time_limit),
     ];
-    let begin = Begin { command: "compare", network: options.postgres.network, quick: false };
+    let command = options.command();
+    let begin = Begin { command: &command, network: options.postgres.network, quick: false };
     let mut session = Session::begin(begin, &options.judged, &plan, stop)?;
     let changes = Changes {
         base: base.state.clone(),

@@ -204,6 +204,7 @@ async fn bench_turns(Pair { bench, ids }: &Pair, sides: &Sides) -> Result<Option
     let (began, mut times) = (Instant::now(), Vec::new());
     while times.len() < *TIMES.start() || (began.elapsed() < ROUND && times.len() < *TIMES.end()) {
         let mut pair = [0.0, 0.0];
+        runners.iter().for_each(|runner| runner.run_on(times.len()));
         for nth in TURNS {
             pair[nth] += runners[nth].time(iterations).await? / 2.0;
         }
