@@ -9,14 +9,14 @@ use tare_testbed::Reaper;
 use tempfile::NamedTempFile;
 use xshell::{Cmd, Shell, cmd};
 
-use crate::workspace;
-
 /// What a hook of git's sets, and would lead us into another repository or index.
 const OF_A_HOOK: [&str; 4] = ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX"];
 
 /// The repository that the workspace is in.
 pub struct Repository {
     shell: Shell,
+    /// The workspace.
+    root: PathBuf,
     /// From its top folder to the workspace.
     prefix: PathBuf,
 }
@@ -38,10 +38,11 @@ impl Source {
 }
 
 impl Repository {
-    pub fn open() -> Result<Self> {
+    /// The one that the workspace at `root` is in.
+    pub fn open(root: &Path) -> Result<Self> {
         let shell = Shell::new()?;
-        shell.change_dir(workspace::root());
-        let mut repository = Self { shell, prefix: PathBuf::new() };
+        shell.change_dir(root);
+        let mut repository = Self { shell, root: root.to_owned(), prefix: PathBuf::new() };
         let prefix = repository.git(&["rev-parse", "--show-prefix"]).read();
         repository.prefix = prefix.context("there is no git repository to take two states of the code from")?.into();
         Ok(repository)
@@ -125,7 +126,7 @@ impl<'a> Worktree<'a> {
     /// With nothing checked out yet. What an earlier one left at `path` is removed.
     pub fn new(repository: &'a Repository, path: &Path) -> Result<Self> {
         const REMOVE: &str = r#"git -C "$1" worktree remove --force "$2"; rm -rf "$2"; git -C "$1" worktree prune"#;
-        let (root, path) = (workspace::root().to_string_lossy(), path.to_owned());
+        let (root, path) = (repository.root.to_string_lossy(), path.to_owned());
         let remove = || Reaper::new(REMOVE, &[&root, &path.to_string_lossy()]);
         // A reaper removes when it is dropped.
         drop(remove().context("starting /bin/sh to clean up")?);
@@ -143,5 +144,105 @@ impl<'a> Worktree<'a> {
         let what = || format!("git cannot check {} out in {path}", source.state.name);
         checked_out.with_context(what)?;
         Ok(self.path.join(&self.repository.prefix))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tempfile::TempDir;
+
+    use super::*;
+
+    struct Scratch {
+        folder: TempDir,
+        repository: Repository,
+    }
+
+    impl Scratch {
+        /// A repository with one commit, in which there are two files.
+        fn new() -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let shell = Shell::new().unwrap();
+            shell.change_dir(folder.path());
+            cmd!(shell, "git init --quiet --initial-branch main").run().unwrap();
+            let repository = Repository::open(folder.path()).unwrap();
+            let scratch = Self { folder, repository };
+            scratch.write("kept", "1");
+            scratch.write("changed", "1");
+            scratch.commit();
+            scratch
+        }
+
+        fn write(&self, name: &str, text: &str) {
+            fs::write(self.folder.path().join(name), text).unwrap();
+        }
+
+        fn git(&self, arguments: &[&str]) -> String {
+            self.repository.read(arguments).unwrap()
+        }
+
+        fn commit(&self) {
+            self.git(&["add", "--all"]);
+            let who = ["-c", "user.name=tare", "-c", "user.email=tare@localhost"];
+            self.git(&[&who[..], &["commit", "--quiet", "--message", "Change"]].concat());
+        }
+    }
+
+    #[test]
+    fn the_working_tree_is_taken_as_it_is_and_not_touched() {
+        let scratch = Scratch::new();
+        let clean = scratch.repository.working_tree().unwrap();
+        assert!(!clean.state.dirty && clean.tree == scratch.repository.commit("main").unwrap().tree);
+        scratch.write("changed", "2");
+        scratch.write("new", "1");
+        let before = scratch.git(&["status", "--porcelain"]);
+        let source = scratch.repository.working_tree().unwrap();
+        assert!(source.state.dirty && source.state.commit == clean.state.commit, "{source:?}");
+        assert_eq!(scratch.git(&["ls-tree", "--name-only", source.tree()]), "changed\nkept\nnew");
+        assert_eq!(scratch.git(&["status", "--porcelain"]), before);
+        assert!(!scratch.repository.agree_in(&clean, &source, &["changed"]));
+        assert!(scratch.repository.agree_in(&clean, &source, &["kept"]));
+        assert!(scratch.repository.has(&source, "new") && !scratch.repository.has(&clean, "new"));
+    }
+
+    #[test]
+    fn what_git_does_not_know_is_told_with_what_to_do() {
+        let scratch = Scratch::new();
+        let error = scratch.repository.commit("elsewhere").unwrap_err().to_string();
+        assert!(error.contains("\"elsewhere\"") && error.contains("git fetch"), "{error}");
+        assert!(scratch.repository.commit("--all").is_err(), "an option is no commit");
+    }
+
+    #[test]
+    fn commits_that_only_the_base_has_are_counted() {
+        let scratch = Scratch::new();
+        let before = scratch.repository.commit("main").unwrap();
+        scratch.write("changed", "2");
+        scratch.commit();
+        let after = scratch.repository.commit("main").unwrap();
+        let only_in = |base, head| scratch.repository.only_in(base, head);
+        assert_eq!((only_in(&after, &before), only_in(&before, &after)), (1, 0));
+    }
+
+    #[test]
+    fn one_state_after_the_other_is_checked_out_and_then_nothing_is_left() {
+        let scratch = Scratch::new();
+        let before = scratch.repository.commit("main").unwrap();
+        scratch.write("changed", "2");
+        let changed = scratch.repository.working_tree().unwrap();
+        let path = scratch.folder.path().join("beside");
+        let worktree = Worktree::new(&scratch.repository, &path).unwrap();
+        for (source, expected) in [(&before, "1"), (&changed, "2"), (&before, "1")] {
+            let root = worktree.check_out(source).unwrap();
+            assert_eq!(fs::read_to_string(root.join("changed")).unwrap(), expected);
+        }
+        drop(worktree);
+        assert!(!path.exists());
+        assert_eq!(scratch.git(&["worktree", "list"]).lines().count(), 1);
+        assert_eq!(scratch.git(&["branch", "--format", "%(refname:short)"]), "main");
+        // What another left behind is in nobody's way.
+        fs::create_dir(&path).unwrap();
+        let worktree = Worktree::new(&scratch.repository, &path).unwrap();
+        worktree.check_out(&changed).unwrap();
     }
 }

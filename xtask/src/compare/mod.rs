@@ -28,7 +28,7 @@ const COUNTING: Duration = Duration::from_secs(60);
 
 /// `cargo xtask compare`.
 pub async fn run(options: Compare, stop: CancellationToken) -> Result<Ending> {
-    let repository = Repository::open()?;
+    let repository = Repository::open(workspace::root())?;
     let base = repository.commit(&options.base)?;
     let working_tree = repository.working_tree()?;
     let head = match &options.head {

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use tare_testbed::{PrivateFolder, Testbed};
@@ -16,7 +17,7 @@ use crate::guard::Guarded;
 use crate::session::Session;
 
 /// The folders that decide what is in a database.
-const OF_A_FIXTURE: [&str; 2] = ["fixtures", "crates/testbed"];
+const OF_A_FIXTURE: [&str; 3] = ["fixtures/schema", "fixtures/actions", "crates/testbed"];
 
 /// One state, built.
 pub struct Side {
@@ -88,11 +89,25 @@ impl Sides {
     }
 }
 
+/// How long it may take to drop its databases.
+const DROPPING: Duration = Duration::from_secs(20);
+
 /// A fixture made by the code of a state, in the server that all are measured in.
 struct OwnFixture {
     // It ends, and with it the fixture, when this is closed.
-    _stdin: ChildStdin,
-    _process: Guarded,
+    stdin: Option<ChildStdin>,
+    process: Guarded,
+}
+
+impl Drop for OwnFixture {
+    fn drop(&mut self) {
+        drop(self.stdin.take());
+        // On a server that stays, what it made has to be dropped before it is killed.
+        let until = Instant::now() + DROPPING;
+        while matches!(self.process.child.try_wait(), Ok(None)) && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
 }
 
 impl OwnFixture {
@@ -109,7 +124,7 @@ impl OwnFixture {
         let stdin = process.child.stdin.take().context("the testbed's input")?;
         let stdout = process.child.stdout.take().context("the testbed's output")?;
         match BufReader::new(stdout).lines().next_line().await?.as_deref() {
-            Some("ready") => Ok(Self { _stdin: stdin, _process: process }),
+            Some("ready") => Ok(Self { stdin: Some(stdin), process }),
             _ => {
                 let mut said = String::new();
                 let stderr = process.child.stderr.take().context("the testbed's output")?;

@@ -10,7 +10,7 @@ use tare_stress::Extent;
 use tare_testbed::{Network, Testbed};
 
 use super::sides::Sides;
-use super::turns::TURNS;
+use super::turns::turns;
 use crate::pass::Running;
 use crate::session::Session;
 use crate::stress::{Amount, PUBLISHED_ACTION};
@@ -18,8 +18,8 @@ use crate::stress::{Amount, PUBLISHED_ACTION};
 /// Requests at a time, as published.
 const CONCURRENCY: usize = 10;
 
-/// How often [`TURNS`] are taken in a round.
-const TIMES: usize = 4;
+/// How often turns are taken in a round.
+const TIMES: usize = 2;
 
 /// The figures of a pass that are compared.
 pub const FIGURES: [Figure; 4] = [Figure::P50, Figure::P95, Figure::P99, Figure::Throughput];
@@ -46,7 +46,7 @@ impl Servers {
     }
 
     /// A round: servers of both states, each sent a few requests in turns; each of [`FIGURES`], pair by pair.
-    pub async fn turns(&mut self, strategy: Strategy, session: &Session) -> Result<Vec<Vec<[f64; 2]>>> {
+    pub async fn turns(&mut self, strategy: Strategy, round: usize, session: &Session) -> Result<Vec<Vec<[f64; 2]>>> {
         let stop = &session.stop;
         let (mut running, audited) = (Vec::new(), self.audit_rows().await?);
         for (testbed, program) in self.testbeds.iter_mut().zip(&self.programs) {
@@ -56,20 +56,24 @@ impl Servers {
         }
         let mut sent = 0;
         for running in &running {
-            sent += running.pass(warmup(strategy), stop).await?.requests;
+            let pass = running.pass(warmup(strategy), stop).await?;
+            sent += pass.requests + pass.warmup;
         }
-        let mut turns = vec![Vec::new(); FIGURES.len()];
+        let mut measured = vec![Vec::new(); FIGURES.len()];
         for _ in 0..TIMES {
             let mut pairs = [[0.0; 2]; FIGURES.len()];
-            for nth in TURNS {
+            let mut passes = [0.0; 2];
+            for nth in turns(round) {
+                passes[nth] += 1.0;
                 let pass = running[nth].pass(amount(strategy), stop).await?;
-                sent += pass.requests;
+                sent += pass.requests + pass.warmup;
                 for (pair, figure) in pairs.iter_mut().zip(figures(&pass)) {
-                    pair[nth] += figure / 2.0;
+                    // The mean so far.
+                    pair[nth] += (figure - pair[nth]) / passes[nth];
                 }
             }
-            for (turns, pair) in turns.iter_mut().zip(pairs) {
-                turns.push(pair);
+            for (measured, pair) in measured.iter_mut().zip(pairs) {
+                measured.push(pair);
             }
         }
         for running in running {
@@ -80,7 +84,7 @@ impl Servers {
             rows == sent as i64,
             "{sent} requests left {rows} audit rows; what the servers did is not what they were asked"
         );
-        Ok(turns)
+        Ok(measured)
     }
 
     /// Of both states together.

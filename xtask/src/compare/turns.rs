@@ -20,13 +20,13 @@ use crate::session::{Session, write_atomically};
 
 /// The name of the step.
 pub const STEP: &str = "measure in turns";
-/// Which state is run when: each twice, and none of them always after the other.
-pub const TURNS: [usize; 4] = [0, 1, 1, 0];
+/// Which state is run when: each as often first as second, as often after itself as after the other.
+const TURNS: [usize; 8] = [0, 1, 1, 0, 1, 0, 0, 1];
 /// How long one turn takes at least: long beside waking a process up, short beside a machine's moods.
-const TURN: Duration = Duration::from_millis(3);
+const TURN: Duration = Duration::from_millis(2);
 /// How long the turns of a round take, and of how many times [`TURNS`] it is at least and at most.
 const ROUND: Duration = Duration::from_millis(300);
-const TIMES: std::ops::RangeInclusive<usize> = 6..=100;
+const TIMES: std::ops::RangeInclusive<usize> = 4..=100;
 /// More iterations than this are never asked for at once.
 const MOST: u64 = 1 << 24;
 
@@ -118,9 +118,9 @@ impl Turns {
         let began = session.begin_step(STEP);
         let until = began + limit;
         let mut open: Vec<usize> = (0..self.units.len()).collect();
+        let mut untimed = Vec::new();
         while !open.is_empty() && Instant::now() < until {
-            let mut untimed = Vec::new();
-            for (nth, unit) in open.iter().enumerate() {
+            for unit in &open {
                 if Instant::now() >= until {
                     break;
                 }
@@ -129,12 +129,9 @@ impl Turns {
                 let measured = self.round(*unit, session, sides, &mut servers);
                 let measured = session.unless_stopped(STEP, measured).await;
                 if !measured.with_context(|| format!("measuring {id}"))? {
-                    untimed.push((nth, id));
+                    session.remark([format!("{id} cannot be timed in turns: one of the states is from before that.")]);
+                    untimed.push(*unit);
                 }
-            }
-            for (nth, id) in untimed.into_iter().rev() {
-                session.remark([format!("{id} cannot be timed in turns: one of the states is from before that.")]);
-                open.remove(nth);
             }
             let measured: Vec<_> = self.series.iter().map(Series::measured).collect();
             let verdicts = decide(&measured);
@@ -143,7 +140,16 @@ impl Turns {
             session.changes().changes = counted.iter().cloned().chain(timed).collect();
             session.save()?;
             write_atomically(&session.beside("pairs.json"), &serde_json::to_string(&self.series)?)?;
-            open.retain(|unit| self.of(*unit).any(|nth| verdicts[nth] == Verdict::Undecided));
+            // What others came to may leave one undecided that was not.
+            let is_open =
+                |unit: &usize| !untimed.contains(unit) && self.of(*unit).any(|nth| verdicts[nth] == Verdict::Undecided);
+            open = (0..self.units.len()).filter(is_open).collect();
+        }
+        let too_few = self.series.iter().filter(|series| series.measured().estimate.is_none()).count();
+        if too_few > 0 {
+            session.remark([format!(
+                "Of {too_few} times there was no room for enough rounds: nothing is told of them. A longer --time-limit measures more."
+            )]);
         }
         session.end_step(STEP, began)
     }
@@ -163,14 +169,15 @@ impl Turns {
         servers: &mut Option<Servers>,
     ) -> Result<bool> {
         let series = self.of(unit);
+        let round = self.series[series.start].pairs.len();
         let turns = match &self.units[unit] {
-            Unit::Bench(pair) => match bench_turns(pair, sides).await? {
+            Unit::Bench(pair) => match bench_turns(pair, round, sides).await? {
                 Some(times) => vec![times],
                 None => return Ok(false),
             },
             Unit::Stress(strategy) => {
                 let servers = servers.as_mut().context("both states have a server")?;
-                servers.turns(*strategy, session).await?
+                servers.turns(*strategy, round, session).await?
             }
         };
         for (series, turns) in self.series[series].iter_mut().zip(&turns) {
@@ -180,14 +187,21 @@ impl Turns {
     }
 }
 
+/// The turns of a round; in every other one the head is first.
+pub fn turns(round: usize) -> impl Iterator<Item = usize> {
+    TURNS.into_iter().map(move |nth| (nth + round) % 2)
+}
+
 /// Times of one id, pair by pair; nothing where a state cannot be timed in turns.
-async fn bench_turns(Pair { bench, ids }: &Pair, sides: &Sides) -> Result<Option<Vec<[f64; 2]>>> {
+async fn bench_turns(Pair { bench, ids }: &Pair, round: usize, sides: &Sides) -> Result<Option<Vec<[f64; 2]>>> {
     let start = async |nth: usize| {
         let bed: &Bed = &sides.beds[nth];
         Runner::start(&sides.both[nth].executables.benches[bench], &ids[nth], bed).await
     };
-    let (Some(base), Some(head)) = (start(0).await?, start(1).await?) else { return Ok(None) };
-    let mut runners = [base, head];
+    let first = turns(round).next().unwrap_or_default();
+    let (Some(one), Some(other)) = (start(first).await?, start(1 - first).await?) else { return Ok(None) };
+    let mut runners = if first == 0 { [one, other] } else { [other, one] };
+    runners.iter().for_each(|runner| runner.run_on(round / 2));
     let mut iterations = 1;
     loop {
         let mut longest: f64 = 1.0;
@@ -204,9 +218,8 @@ async fn bench_turns(Pair { bench, ids }: &Pair, sides: &Sides) -> Result<Option
     let (began, mut times) = (Instant::now(), Vec::new());
     while times.len() < *TIMES.start() || (began.elapsed() < ROUND && times.len() < *TIMES.end()) {
         let mut pair = [0.0, 0.0];
-        runners.iter().for_each(|runner| runner.run_on(times.len()));
-        for nth in TURNS {
-            pair[nth] += runners[nth].time(iterations).await? / 2.0;
+        for nth in turns(round) {
+            pair[nth] += runners[nth].time(iterations).await? * 2.0 / TURNS.len() as f64;
         }
         times.push(pair);
     }
