@@ -25,8 +25,10 @@ const TURNS: [usize; 8] = [0, 1, 1, 0, 1, 0, 0, 1];
 /// How long one turn takes at least: long beside waking a process up, short beside a machine's moods.
 const TURN: Duration = Duration::from_millis(2);
 /// How long the turns of a round take, and of how many times [`TURNS`] it is at least and at most.
-const ROUND: Duration = Duration::from_millis(300);
+const ROUND: Duration = Duration::from_millis(250);
 const TIMES: std::ops::RangeInclusive<usize> = 4..=100;
+/// How long one unit is measured before the next one is, at least.
+const VISIT: Duration = Duration::from_millis(1_000);
 /// More iterations than this are never asked for at once.
 const MOST: u64 = 1 << 24;
 
@@ -126,11 +128,17 @@ impl Turns {
                 }
                 let id = self.units[*unit].id();
                 session.progress.at(format!("{} of {} undecided, {id}", open.len(), self.units.len()));
-                let measured = self.round(*unit, session, sides, &mut servers);
-                let measured = session.unless_stopped(STEP, measured).await;
-                if !measured.with_context(|| format!("measuring {id}"))? {
-                    session.remark([format!("{id} cannot be timed in turns: one of the states is from before that.")]);
-                    untimed.push(*unit);
+                let visit = Instant::now();
+                // What is quickly measured is measured more often, for it is what can be decided.
+                while visit.elapsed() < VISIT {
+                    let measured = self.round(*unit, session, sides, &mut servers);
+                    let measured = session.unless_stopped(STEP, measured).await;
+                    if !measured.with_context(|| format!("measuring {id}"))? {
+                        session
+                            .remark([format!("{id} cannot be timed in turns: one of the states is from before that.")]);
+                        untimed.push(*unit);
+                        break;
+                    }
                 }
             }
             let measured: Vec<_> = self.series.iter().map(Series::measured).collect();
@@ -198,9 +206,9 @@ async fn bench_turns(Pair { bench, ids }: &Pair, round: usize, sides: &Sides) ->
         let bed: &Bed = &sides.beds[nth];
         Runner::start(&sides.both[nth].executables.benches[bench], &ids[nth], bed).await
     };
-    let first = turns(round).next().unwrap_or_default();
-    let (Some(one), Some(other)) = (start(first).await?, start(1 - first).await?) else { return Ok(None) };
-    let mut runners = if first == 0 { [one, other] } else { [other, one] };
+    let (base, head) = tokio::try_join!(start(0), start(1))?;
+    let (Some(base), Some(head)) = (base, head) else { return Ok(None) };
+    let mut runners = [base, head];
     runners.iter().for_each(|runner| runner.run_on(round / 2));
     let mut iterations = 1;
     loop {
