@@ -14,7 +14,7 @@ cd "$clone/tare"
 
 # $1: a patch; leaves the state with it on a branch of that name.
 plant() {
-  git checkout --quiet -B "$1" origin/HEAD
+  git checkout --quiet -B "$1" base
   git apply "fixtures/planted/$1.patch"
   git -c user.name=tare -c user.email=tare@localhost commit --quiet --all --message "Plant $1"
   git checkout --quiet -

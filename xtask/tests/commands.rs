@@ -7,19 +7,9 @@ use std::io::{BufRead, BufReader, Read};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
-use bed::{Ended, config, evidence, folder, refused, run, text, xtask};
+use bed::{Ended, config, eventually, evidence, folder, refused, run, text, xtask};
 use tare_testbed::Server;
-
-/// Waits for something that happens a moment after a process has gone.
-fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while !holds() {
-        assert!(Instant::now() < deadline, "{what}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
-}
 
 #[test]
 fn perf_exits_with_1_and_names_what_was_missed() {

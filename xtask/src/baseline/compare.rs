@@ -15,8 +15,6 @@ const WEATHER: &str = "a baseline carries the weather of its time, of which the 
 const DIGITS: f64 = 0.02;
 /// As many ids are named in a remark.
 const NAMED: usize = 8;
-/// What a bench counts, and is compared exactly.
-const COUNTED: [Figure; 3] = [Figure::RoundTrips, Figure::Allocations, Figure::WireBytes];
 
 /// What is beside each other.
 pub struct Beside<'a> {
@@ -134,14 +132,7 @@ impl Beside<'_> {
 /// The exact figures that both have.
 fn counted(base: &Kept, head: &Kept, alike: bool, told: &mut Told) -> Vec<Change> {
     let change = |figure: Figure| {
-        let count = |kept: &Kept| {
-            let counted = kept.counted.as_ref()?;
-            match figure {
-                Figure::RoundTrips => Some(counted.round_trips),
-                Figure::Allocations => counted.allocations,
-                _ => counted.wire_bytes,
-            }
-        };
+        let count = |kept: &Kept| figure.of(kept.counted.as_ref()?);
         match (count(base), count(head)) {
             (None, None) => None,
             (Some(base), Some(now)) if alike => Some(change_of(&head.id, figure, base, now)),
@@ -160,7 +151,7 @@ fn counted(base: &Kept, head: &Kept, alike: bool, told: &mut Told) -> Vec<Change
             }
         }
     };
-    COUNTED.map(change).into_iter().flatten().collect()
+    Figure::COUNTED.map(change).into_iter().flatten().collect()
 }
 
 /// Of a count. Bytes hold numbers out of the database, which have as many digits as what was done to it has brought them to.

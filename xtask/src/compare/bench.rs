@@ -100,7 +100,7 @@ impl Runner {
         }
     }
 
-    /// Lets it look at what it did.
+    /// Ends it in its own way.
     pub async fn end(self) -> Result<()> {
         drop(self.stdin);
         let status = self.process.wait().await?;

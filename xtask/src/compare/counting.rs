@@ -124,23 +124,16 @@ fn differs(change: &Change) -> bool {
     change.verdict != Verdict::Same
 }
 
-/// One of the figures that are counted.
-type Of = fn(&Counted) -> Option<u64>;
-
 /// A count is exact, and compared, where it came out the same each time.
 fn counted_changes(pair: &Pair, counted: &[Vec<BTreeMap<String, Counted>>; 2]) -> Vec<Change> {
-    let figures: [(Figure, Of); 3] = [
-        (Figure::RoundTrips, |counted| Some(counted.round_trips)),
-        (Figure::WireBytes, |counted| counted.wire_bytes),
-        (Figure::Allocations, |counted| counted.allocations),
-    ];
-    let exact = |nth: usize, figure: Of| {
-        let mut each = counted[nth].iter().filter_map(|once| once.get(&pair.ids[nth])).map(figure);
+    let exact = |nth: usize, figure: Figure| {
+        let mut each =
+            counted[nth].iter().filter_map(|once| once.get(&pair.ids[nth])).map(|counted| figure.of(counted));
         let first = each.next()??;
         each.all(|other| other == Some(first)).then_some(first)
     };
-    let change = |(figure, of): (Figure, Of)| Some(Change::counted(&pair.ids[1], figure, exact(0, of)?, exact(1, of)?));
-    figures.into_iter().filter_map(change).collect()
+    let change = |figure| Some(Change::counted(&pair.ids[1], figure, exact(0, figure)?, exact(1, figure)?));
+    Figure::COUNTED.into_iter().filter_map(change).collect()
 }
 
 #[cfg(test)]

@@ -79,15 +79,15 @@ impl Series {
         Measured { estimate: Estimate::of_pairs(&logs), threshold: self.threshold }
     }
 
+    /// What its pairs come to; without a ratio while there are too few, and nothing while there is none.
     fn change(&self, measured: &Measured, verdict: Verdict) -> Option<Change> {
         let of = |nth: usize| median(self.pairs.iter().map(|pair| pair[nth]).collect()).estimate;
-        let ratio = measured.estimate?.interval;
-        Some(Change {
+        (!self.pairs.is_empty()).then(|| Change {
             id: self.id.clone(),
             figure: self.figure,
             base: of(0),
             head: of(1),
-            ratio: Some(self.figure.ratio(ratio)),
+            ratio: measured.estimate.map(|estimate| self.figure.ratio(estimate.interval)),
             pairs: self.pairs.len(),
             threshold: self.threshold,
             verdict,
@@ -152,12 +152,6 @@ impl Turns {
             let is_open =
                 |unit: &usize| !untimed.contains(unit) && self.of(*unit).any(|nth| verdicts[nth] == Verdict::Undecided);
             open = (0..self.units.len()).filter(is_open).collect();
-        }
-        let too_few = self.series.iter().filter(|series| series.measured().estimate.is_none()).count();
-        if too_few > 0 {
-            session.remark([format!(
-                "Of {too_few} times there was no room for enough rounds: nothing is told of them. A longer --time-limit measures more."
-            )]);
         }
         session.end_step(STEP, began)
     }

@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -60,4 +61,13 @@ pub fn evidence(output: &TempDir) -> (PathBuf, Value) {
     let [folder] = folders.as_slice() else { panic!("{folders:?}") };
     let text = fs::read_to_string(folder.join("evidence.json")).unwrap();
     (folder.clone(), serde_json::from_str(&text).unwrap())
+}
+
+/// Waits for something that happens a moment after a process has gone.
+pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !holds() {
+        assert!(Instant::now() < deadline, "{what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
 }

@@ -7,7 +7,7 @@ mod samples;
 use serde::{Deserialize, Serialize};
 
 use crate::units::{rate, time, whole};
-use crate::{Check, Interval};
+use crate::{Check, Counted, Interval};
 
 pub use self::decide::{Measured, decide};
 pub use self::estimate::{Estimate, typical};
@@ -62,7 +62,7 @@ pub struct Change {
     pub base: f64,
     /// Of the head.
     pub head: f64,
-    /// Head over base with 95 % confidence; nothing of a count, which needs none.
+    /// Head over base with 95 % confidence; nothing of a count, which needs none, and while there are too few pairs.
     pub ratio: Option<Interval>,
     /// Pairs measured in turns, or samples of the head beside a baseline; 0 of a count.
     pub pairs: usize,
@@ -109,6 +109,19 @@ pub enum Verdict {
 }
 
 impl Figure {
+    /// Those that are counted.
+    pub const COUNTED: [Self; 3] = [Self::RoundTrips, Self::Allocations, Self::WireBytes];
+
+    /// What of it was `counted`; nothing of what is timed, or was not the same each time.
+    pub fn of(self, counted: &Counted) -> Option<u64> {
+        match self {
+            Self::RoundTrips => Some(counted.round_trips),
+            Self::Allocations => counted.allocations,
+            Self::WireBytes => counted.wire_bytes,
+            Self::Time | Self::P50 | Self::P95 | Self::P99 | Self::Throughput => None,
+        }
+    }
+
     /// Its name, as in `auth/hs256 time`.
     pub const fn name(self) -> &'static str {
         match self {
