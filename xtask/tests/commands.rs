@@ -51,6 +51,28 @@ fn perf_exits_with_1_and_names_what_was_missed() {
 }
 
 #[test]
+fn a_budget_that_benches_miss_is_judged_by_what_they_come_to_in_turns() {
+    let output = folder();
+    let config = config(
+        &output,
+        "[[budgets]]\nid = 'auth/es256'\nagainst = 'auth/hs256'\nat_most = 0.01\n\
+         [[budgets]]\nid = 'auth/hs256'\nagainst = 'auth/es256'\nat_most = 100\n",
+    );
+    let bench = ["bench", "auth", "--quick", "--parts", "1000", "--config", text(&config)];
+    let mut bench = xtask(&[&bench[..], &["--output", text(output.path())]].concat());
+    let home = folder();
+    bench.env("CRITERION_HOME", home.path());
+    let Ended { code, shown, said } = run(bench);
+    assert_eq!(code, Some(1), "{shown}\n{said}");
+    let verdict = shown.lines().last().unwrap();
+    assert!(verdict.starts_with("Missed 1 of 2") && verdict.contains("×, in turns, required"), "{verdict}");
+    let (_, evidence) = evidence(&output);
+    let in_turns = evidence["in_turns"].as_array().unwrap();
+    assert_eq!(in_turns.len(), 1, "what is met is not looked at again: {in_turns:?}");
+    assert!(in_turns[0]["id"] == "auth/es256" && in_turns[0]["ratio"].as_f64().unwrap() > 1.0, "{in_turns:?}");
+}
+
+#[test]
 fn at_a_distance_no_answer_comes_before_it_can() {
     let output = folder();
     let stress = ["stress", "--network", "rtt=20ms", "--strategy", "after", "-n", "50", "--parts", "1000"];

@@ -42,9 +42,6 @@ pub fn missed(checks: &[Check]) -> impl Iterator<Item = &Check> {
 /// the benches is judged by that part.
 pub fn judge(config: &Config, evidence: &Evidence) -> Vec<Check> {
     let network = config.networks.get(&evidence.run.network.name);
-    // At a distance processors fall asleep between two answers, and how long work takes is another matter.
-    let near = (!evidence.run.network.has_distance()).then_some(&config.budgets);
-    let budgets = near.into_iter().chain(network.map(|network| &network.budgets)).flatten();
     let times = network.into_iter().flat_map(|network| &network.times_ms);
 
     let mut checks = Vec::new();
@@ -56,7 +53,7 @@ pub fn judge(config: &Config, evidence: &Evidence) -> Vec<Check> {
         let named = |check: Check| Check { what: format!("stress/{label} {}", check.what), ..check };
         checks.extend(targets.flat_map(|targets| judge_pass(targets, pass)).map(named));
     }
-    checks.extend(budgets.filter_map(|budget| judge_budget(budget, evidence)));
+    checks.extend(budgets(config, evidence).filter_map(|budget| judge_budget(budget, evidence)));
     checks.extend(times.filter_map(|(id, range)| Some(judge_time(evidence.bench(id)?, *range))));
     // Where nothing could be counted, nothing is judged; where one bench was, another that was not is missing.
     let counts = |id: &String| evidence.bench(id).is_some_and(|bench| bench.round_trips.is_some());
@@ -64,6 +61,23 @@ pub fn judge(config: &Config, evidence: &Evidence) -> Vec<Check> {
     checks.extend(round_trips.filter_map(|(id, at_most)| Some(judge_round_trips(evidence.bench(id)?, *at_most))));
     checks.extend(evidence.ceilings.iter().filter_map(|measured| judge_ceiling(&config.ceilings, measured)));
     checks
+}
+
+/// The budgets of a run like this one.
+fn budgets<'a>(config: &'a Config, evidence: &Evidence) -> impl Iterator<Item = &'a Budget> {
+    let network = config.networks.get(&evidence.run.network.name);
+    // At a distance processors fall asleep between two answers, and how long work takes is another matter.
+    let near = (!evidence.run.network.has_distance()).then_some(&config.budgets);
+    near.into_iter().chain(network.map(|network| &network.budgets)).flatten()
+}
+
+/// The budgets that two benches miss, and that can be looked at more closely: by timing both in turns.
+pub fn missed_by_benches<'a>(config: &'a Config, evidence: &Evidence) -> Vec<&'a Budget> {
+    let missed = |budget: &&Budget| {
+        let both = evidence.bench(&budget.id).and(evidence.bench(&budget.against));
+        budget.in_turns && both.is_some() && judge_budget(budget, evidence).is_some_and(|check| !check.met)
+    };
+    budgets(config, evidence).filter(missed).collect()
 }
 
 /// Judges one pass by `targets`; what is judged is told as `success`, `5xx`, `P50` and `P95`.
@@ -96,10 +110,15 @@ fn judge_budget(budget: &Budget, evidence: &Evidence) -> Option<Check> {
         Some(strategy) => evidence.pass(strategy).map(|pass| pass.latency.p95_ms),
         None => evidence.bench(id).map(Bench::median_ms),
     };
-    let ratio = time(&budget.id)? / time(&budget.against)?;
+    let one_after_the_other = time(&budget.id)? / time(&budget.against)?;
+    let in_turns = evidence.in_turns.iter().find(|both| both.id == budget.id && both.against == budget.against);
+    let (ratio, how) = match in_turns {
+        Some(both) => (both.ratio, ", in turns"),
+        None => (one_after_the_other, ""),
+    };
     Some(Check {
         what: format!("{} against {}", budget.id, budget.against),
-        measured: multiple(ratio),
+        measured: format!("{}{how}", multiple(ratio)),
         required: bound(budget.at_most),
         met: ratio <= budget.at_most,
     })
@@ -155,7 +174,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::{Interval, Latency, Machine, Network, Run};
+    use crate::{InTurns, Interval, Latency, Machine, Network, Run};
 
     fn bench(id: &str, ms: f64, round_trips: Option<u64>) -> Bench {
         let median_ns = Interval { estimate: ms * 1e6, ..Interval::default() };
@@ -241,6 +260,21 @@ mod tests {
         assert_eq!(checks.len(), 2, "what was not measured is not judged");
         assert!(checks[0].met && checks[0].measured == "2000 × cheaper" && checks[0].required == "≥ 1000 × cheaper");
         assert!(!checks[1].met && checks[1].measured == "5 × cheaper");
+    }
+
+    #[test]
+    fn what_two_benches_come_to_in_turns_is_what_they_are_judged_by() {
+        let config = "[[budgets]]\nid = 'a/fast'\nagainst = 'a/slow'\nat_most = 2\n\
+                      [[budgets]]\nid = 'a/slow'\nagainst = 'a/fast'\nat_most = 0.1\nin_turns = false";
+        let config = Config::parse(config).unwrap();
+        let mut evidence = Evidence::begun(Run::default(), Machine::default());
+        evidence.benches = vec![bench("a/fast", 3.0, None), bench("a/slow", 1.0, None)];
+        let missed: Vec<_> = missed_by_benches(&config, &evidence).iter().map(|budget| &*budget.id).collect();
+        assert_eq!(missed, ["a/fast"], "the other cannot be timed in turns");
+        evidence.in_turns = vec![InTurns { id: "a/fast".into(), against: "a/slow".into(), ratio: 1.5, rounds: 8 }];
+        let checks = judge(&config, &evidence);
+        assert_eq!(shown(&checks[0]), ("a/fast against a/slow", "1.50 ×, in turns", "≤ 2 ×", true));
+        assert!(!checks[1].met && missed_by_benches(&config, &evidence).is_empty());
     }
 
     #[test]

@@ -22,14 +22,16 @@ mod worth;
 pub use change::{
     Change, Changes, Estimate, Figure, Measured, Method, Samples, State, Verdict, changed_times, decide, typical,
 };
-pub use check::{AFTER, Check, judge, judge_pass, missed};
+pub use check::{AFTER, Check, judge, judge_pass, missed, missed_by_benches};
 pub use comparison::{Fit, Row, compare};
 pub use config::{AtNetwork, Budget, Ceiling as CeilingTarget, Compare, Config, Targets};
 pub use history::{Group, Occasion, Recorded, Recording, Setting, Trend, Turn, change_points, history};
 pub use law::{Counted, Law, Point};
 pub use load::{ActionPass, Bar, Circumstance, Failure, Latency, Limit, Pass, Span, Tail, TailShare, Trial};
 pub use matrix::{Cell, Complexity, Matrix, MatrixRow};
-pub use model::{Bench, Ceiling, Evidence, Interval, Machine, Network, Postgres, Run, Step, VERSION, Versioned};
+pub use model::{
+    Bench, Ceiling, Evidence, InTurns, Interval, Machine, Network, Postgres, Run, Step, VERSION, Versioned,
+};
 pub use profile::{
     Activity, Blocker, Component, Distance, Finding, FindingKind, Plan, Profile, Proof, Side, Statement, Wait, Work,
 };

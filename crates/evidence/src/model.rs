@@ -24,6 +24,9 @@ pub struct Evidence {
     pub steps: Vec<Step>,
     /// Criterion's measurements, by id.
     pub benches: Vec<Bench>,
+    /// Benches that missed a budget one after the other, timed again in turns.
+    #[serde(default)]
+    pub in_turns: Vec<InTurns>,
     /// Stress passes, in order.
     pub passes: Vec<Pass>,
     /// Highest rates at which targets still held.
@@ -52,6 +55,7 @@ impl Evidence {
             postgres: None,
             steps: Vec::new(),
             benches: Vec::new(),
+            in_turns: Vec::new(),
             passes: Vec::new(),
             limits: Vec::new(),
             ceilings: Vec::new(),
@@ -219,6 +223,19 @@ impl Bench {
     pub fn median_ms(&self) -> f64 {
         self.median_ns.estimate / 1e6
     }
+}
+
+/// Two benches of one run, timed in turns of milliseconds: a machine that changes its pace does so for both.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct InTurns {
+    /// The bench judged.
+    pub id: String,
+    /// The bench it is held against.
+    pub against: String,
+    /// The judged one's time over the other's: the median over the rounds.
+    pub ratio: f64,
+    /// Rounds, each with processes of its own.
+    pub rounds: usize,
 }
 
 /// The same work through HTTP and on the database alone, in turns.

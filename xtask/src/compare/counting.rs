@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 use tare_evidence::{Change, Counted, Figure, Verdict};
 
-use super::bench;
 use super::sides::{Side, Sides};
+use crate::bench::executable;
 use crate::cli::Compare;
 use crate::session::Session;
 
@@ -38,7 +38,7 @@ pub async fn count(session: &mut Session, sides: &Sides, options: &Compare) -> R
             };
             let mut ids = Vec::new();
             for (executable, bed) in executables.iter().zip(&sides.beds) {
-                ids.push(bench::ids(executable, bed).await?);
+                ids.push(executable::ids(executable, bed).await?);
             }
             let names = sides.both.each_ref().map(|side| side.name());
             let (found, said) = pair(bench, &ids[0], &ids[1], names, &options.renamed);
@@ -46,7 +46,7 @@ pub async fn count(session: &mut Session, sides: &Sides, options: &Compare) -> R
             let mut counted = [Vec::new(), Vec::new()];
             for nth in [0, 1] {
                 progress.at(format!("{bench} of {}", names[nth]));
-                counted[nth].push(bench::counts(executables[nth], None, &sides.beds[nth]).await?);
+                counted[nth].push(executable::counts(executables[nth], None, &sides.beds[nth]).await?);
             }
             for (name, counted) in names.iter().zip(&counted) {
                 if counted[0].is_empty() {
@@ -62,7 +62,7 @@ pub async fn count(session: &mut Session, sides: &Sides, options: &Compare) -> R
                 for nth in [1, 0] {
                     let id = &pair.ids[nth];
                     progress.at(format!("{id} of {} again", names[nth]));
-                    let again = bench::counts(executables[nth], Some(id), &sides.beds[nth]).await?;
+                    let again = executable::counts(executables[nth], Some(id), &sides.beds[nth]).await?;
                     counted[nth].push(again);
                 }
             }

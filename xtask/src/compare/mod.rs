@@ -1,6 +1,5 @@
 //! `cargo xtask compare`: two states of the code, measured in turns.
 
-mod bench;
 mod counting;
 mod executables;
 mod git;

@@ -9,9 +9,9 @@ use tare_testbed::{PrivateFolder, Testbed};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::process::{ChildStdin, Command};
 
-use super::bench::Bed;
 use super::executables::Executables;
 use super::git::{Repository, Source};
+use crate::bench::executable::Bed;
 use crate::cli::Compare;
 use crate::guard::Guarded;
 use crate::session::Session;

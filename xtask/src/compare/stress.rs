@@ -10,7 +10,7 @@ use tare_stress::Extent;
 use tare_testbed::{Network, Testbed};
 
 use super::sides::Sides;
-use super::turns::turns;
+use crate::bench::turns::turns;
 use crate::pass::Running;
 use crate::session::Session;
 use crate::stress::{Amount, PUBLISHED_ACTION};

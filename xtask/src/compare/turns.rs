@@ -8,30 +8,20 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use serde::Serialize;
-use tare_evidence::{Change, Estimate, Figure, Measured, Verdict, decide, median, typical};
+use tare_evidence::{Change, Figure, Measured, Verdict, decide, median, typical};
 use tare_gateway::Strategy;
 
-use super::bench::{Bed, Runner};
 use super::counting::Pair;
 use super::sides::Sides;
 use super::stress::{self, Servers};
+use crate::bench::turns::{self, Subject};
 use crate::cli::Compare;
 use crate::session::{Session, write_atomically};
 
 /// The name of the step.
 pub const STEP: &str = "measure in turns";
-/// Which state is run when: each as often first as second, as often after itself as after the other.
-const TURNS: [usize; 8] = [0, 1, 1, 0, 1, 0, 0, 1];
-/// How long one turn takes at least: long beside waking a process up, short beside a machine's moods.
-const TURN: Duration = Duration::from_millis(2);
-/// How long the turns of a round take, and of how many times [`TURNS`] it is at least and at most.
-const ROUND: Duration = Duration::from_millis(250);
-const TIMES: std::ops::RangeInclusive<usize> = 4..=100;
 /// How long one unit is measured before the next one is, at least.
 const VISIT: Duration = Duration::from_millis(1_000);
-/// More iterations than this are never asked for at once.
-const MOST: u64 = 1 << 24;
-
 /// What is measured in one go.
 #[derive(Clone, Debug, PartialEq)]
 enum Unit {
@@ -75,8 +65,8 @@ impl Unit {
 
 impl Series {
     fn measured(&self) -> Measured {
-        let logs: Vec<_> = self.pairs.iter().map(|[base, head]| self.figure.times_worse(*base, *head).ln()).collect();
-        Measured { estimate: Estimate::of_pairs(&logs), threshold: self.threshold }
+        let logs = self.pairs.iter().map(|[base, head]| self.figure.times_worse(*base, *head).ln());
+        Measured::of_pairs(logs.collect(), self.threshold)
     }
 
     /// What its pairs come to; without a ratio while there are too few, and nothing while there is none.
@@ -87,7 +77,7 @@ impl Series {
             figure: self.figure,
             base: of(0),
             head: of(1),
-            ratio: measured.estimate.map(|estimate| self.figure.ratio(estimate.interval)),
+            ratio: measured.interval().map(|times_worse| self.figure.ratio(times_worse)),
             pairs: self.pairs.len(),
             threshold: self.threshold,
             verdict,
@@ -173,7 +163,7 @@ impl Turns {
         let series = self.of(unit);
         let round = self.series[series.start].pairs.len();
         let turns = match &self.units[unit] {
-            Unit::Bench(pair) => match bench_turns(pair, round, sides).await? {
+            Unit::Bench(pair) => match turns::take(subjects(pair, sides), round).await? {
                 Some(times) => vec![times],
                 None => return Ok(false),
             },
@@ -189,44 +179,11 @@ impl Turns {
     }
 }
 
-/// The turns of a round; in every other one the head is first.
-pub fn turns(round: usize) -> impl Iterator<Item = usize> {
-    TURNS.into_iter().map(move |nth| (nth + round) % 2)
-}
-
-/// Times of one id, pair by pair; nothing where a state cannot be timed in turns.
-async fn bench_turns(Pair { bench, ids }: &Pair, round: usize, sides: &Sides) -> Result<Option<Vec<[f64; 2]>>> {
-    let start = async |nth: usize| {
-        let bed: &Bed = &sides.beds[nth];
-        Runner::start(&sides.both[nth].executables.benches[bench], &ids[nth], bed).await
-    };
-    let (base, head) = tokio::try_join!(start(0), start(1))?;
-    let (Some(base), Some(head)) = (base, head) else { return Ok(None) };
-    let mut runners = [base, head];
-    runners.iter().for_each(|runner| runner.run_on(round / 2));
-    let mut iterations = 1;
-    loop {
-        let mut longest: f64 = 1.0;
-        for runner in &mut runners {
-            longest = longest.max(runner.time(iterations).await?);
-        }
-        let enough = (TURN.as_nanos() as f64 / longest).ceil() as u64;
-        if enough <= iterations || iterations >= MOST {
-            break;
-        }
-        // The first are slower than the rest.
-        iterations = enough.min(iterations * 10).min(MOST);
-    }
-    let (began, mut times) = (Instant::now(), Vec::new());
-    while times.len() < *TIMES.start() || (began.elapsed() < ROUND && times.len() < *TIMES.end()) {
-        let mut pair = [0.0, 0.0];
-        for nth in turns(round) {
-            pair[nth] += runners[nth].time(iterations).await? * 2.0 / TURNS.len() as f64;
-        }
-        times.push(pair);
-    }
-    for runner in runners {
-        runner.end().await?;
-    }
-    Ok(Some(times))
+/// One id in both states.
+fn subjects<'a>(Pair { bench, ids }: &'a Pair, sides: &'a Sides) -> [Subject<'a>; 2] {
+    [0, 1].map(|nth| Subject {
+        executable: &sides.both[nth].executables.benches[bench],
+        id: &ids[nth],
+        bed: &sides.beds[nth],
+    })
 }

@@ -1,6 +1,7 @@
 //! Verdicts on many figures at once.
 
 use super::{Estimate, Verdict};
+use crate::Interval;
 
 /// What share of the figures called slower or faster may be so by chance (Benjamini and Hochberg 1995).
 const FALSE_DISCOVERIES: f64 = 0.01;
@@ -8,15 +9,45 @@ const FALSE_DISCOVERIES: f64 = 0.01;
 const FALSE_SAME: f64 = 0.005;
 
 /// A figure that both states have, measured.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Measured {
+    sample: Sample,
     /// How much worse the head is; nothing while there are too few pairs.
-    pub estimate: Option<Estimate>,
+    estimate: Option<Estimate>,
     /// What is less than this share is no change.
-    pub threshold: f64,
+    threshold: f64,
+}
+
+/// What an estimate is from.
+#[derive(Clone, Debug, PartialEq)]
+enum Sample {
+    /// Logarithms of the ratios of pairs.
+    Pairs(Vec<f64>),
+    /// Times that were taken one after the other.
+    Apart([Vec<f64>; 2]),
 }
 
 impl Measured {
+    /// Measured in turns: `logs` are of how many times worse the head is, pair by pair.
+    pub fn of_pairs(logs: Vec<f64>, threshold: f64) -> Self {
+        Self { estimate: Estimate::of_pairs(&logs), sample: Sample::Pairs(logs), threshold }
+    }
+
+    /// Measured one after the other, in nanoseconds.
+    pub fn of_samples(base: &[f64], head: &[f64], threshold: f64) -> Self {
+        let sample = Sample::Apart([base.to_vec(), head.to_vec()]);
+        Self { estimate: Estimate::of_samples(base, head), sample, threshold }
+    }
+
+    /// How many times worse the head is, with 95 % confidence; nothing while there are too few pairs.
+    pub fn interval(&self) -> Option<Interval> {
+        let estimate = self.estimate?;
+        Some(match &self.sample {
+            Sample::Pairs(logs) => estimate.interval_of_pairs(logs),
+            Sample::Apart([base, head]) => estimate.interval_of_samples(base, head),
+        })
+    }
+
     /// A change of the threshold has to be found; what is proven to be more than half of it is therefore called one.
     fn margin(&self) -> f64 {
         self.threshold / 2.0
@@ -34,10 +65,11 @@ pub fn decide(measured: &[Measured]) -> Vec<Verdict> {
     let verdict = |(one, found): (&Measured, &[bool])| {
         let Some(estimate) = one.estimate else { return Verdict::Undecided };
         let margin = 1.0 + one.margin();
+        let interval = || one.interval().unwrap_or_default();
         match found {
             _ if estimate.p_same(one.threshold) <= FALSE_SAME => Verdict::Same,
-            [true, _] if estimate.interval.lower > margin => Verdict::Slower,
-            [_, true] if estimate.interval.upper < 1.0 / margin => Verdict::Faster,
+            [true, _] if interval().lower > margin => Verdict::Slower,
+            [_, true] if interval().upper < 1.0 / margin => Verdict::Faster,
             _ => Verdict::Undecided,
         }
     };
@@ -62,8 +94,7 @@ mod tests {
     /// Ten pairs that scatter by about `scatter` around a ratio.
     fn measured(ratio: f64, scatter: f64) -> Measured {
         let away = [-1.5, -0.8, 0.4, 1.1, -0.2, 1.3, -1.1, 0.7, 0.1, 0.0];
-        let logs = away.map(|away| f64::ln(ratio) + scatter * away);
-        Measured { estimate: Estimate::of_pairs(&logs), threshold: 0.05 }
+        Measured::of_pairs(away.map(|away| f64::ln(ratio) + scatter * away).into(), 0.05)
     }
 
     #[test]
@@ -72,13 +103,13 @@ mod tests {
         let verdicts = decide(&sure.map(|(ratio, scatter)| measured(ratio, scatter)));
         use Verdict::{Faster, Same, Slower, Undecided};
         assert_eq!(verdicts, [Slower, Faster, Same, Same, Undecided, Undecided]);
-        assert_eq!(decide(&[Measured { estimate: None, threshold: 0.05 }]), [Undecided]);
+        assert_eq!(decide(&[Measured::of_pairs(vec![], 0.05)]), [Undecided]);
     }
 
     #[test]
     fn more_is_asked_of_one_among_many() {
         let odd = measured(1.09, 0.035);
-        assert_eq!(decide(&[odd]), [Verdict::Slower]);
+        assert_eq!(decide(std::slice::from_ref(&odd)), [Verdict::Slower]);
         let mut many = vec![measured(1.0, 0.2); 99];
         many.push(odd);
         assert_eq!(decide(&many)[99], Verdict::Undecided);

@@ -1,49 +1,81 @@
-//! One bench of one state: what it has, counts and takes.
+//! Two benches timed in turns: of two states of the code, or of one.
+//!
+//! The machine's pace changes many times a second, and what is measured one after the other is measured at two paces. So both are
+//! processes at once, and take turns of milliseconds.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Error, Result, anyhow, ensure};
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
-use tare_evidence::Counted;
-use tare_testbed::{COUNT, HANDOVER, NETWORK, Network, TURNS};
-use tempfile::TempDir;
+use tare_testbed::TURNS;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines};
-use tokio::process::{ChildStdin, ChildStdout, Command};
+use tokio::process::{ChildStdin, ChildStdout};
 use tokio::task::JoinHandle;
 
-use crate::criterion;
+use super::executable::{Bed, LISTED, command, last_words};
 use crate::guard::Guarded;
 
-/// What a bench of one state is run on.
-#[derive(Clone, Debug)]
-pub struct Bed {
-    /// Describes the fixture.
-    pub handover: PathBuf,
-    pub network: Network,
+/// Which of the two is run when: each as often first as second, as often after itself as after the other.
+const TURNS_OF_A_ROUND: [usize; 8] = [0, 1, 1, 0, 1, 0, 0, 1];
+/// How long one turn takes at least: long beside waking a process up, short beside a machine's moods.
+const TURN: Duration = Duration::from_millis(2);
+/// How long the turns of a round take, and of how many times [`TURNS_OF_A_ROUND`] it is at least and at most.
+const ROUND: Duration = Duration::from_millis(250);
+const TIMES: std::ops::RangeInclusive<usize> = 4..=100;
+/// More iterations than this are never asked for at once.
+const MOST: u64 = 1 << 24;
+
+/// An id of a bench executable.
+#[derive(Clone, Copy)]
+pub struct Subject<'a> {
+    pub executable: &'a Path,
+    pub id: &'a str,
+    pub bed: &'a Bed,
 }
 
-/// The ids of a bench executable, in their order.
-pub async fn ids(executable: &Path, bed: &Bed) -> Result<Vec<String>> {
-    let listed = run(command(executable, &["--bench", "--list"], bed)).await?;
-    Ok(listed.lines().filter_map(|line| line.strip_suffix(LISTED)).map(str::to_owned).collect())
+/// Whose turn it is in a round; in every other one the second is first.
+pub fn turns(round: usize) -> impl Iterator<Item = usize> {
+    TURNS_OF_A_ROUND.into_iter().map(move |nth| (nth + round) % 2)
 }
 
-/// What can be counted of every id of a bench executable, or of one.
-pub async fn counts(executable: &Path, only: Option<&str>, bed: &Bed) -> Result<BTreeMap<String, Counted>> {
-    let home = TempDir::new().context("cannot make a temporary folder")?;
-    let one = only.map_or_else(Vec::new, |id| vec!["--exact", id]);
-    let arguments = [&["--bench", "--test"], &one[..]].concat();
-    let mut command = command(executable, &arguments, bed);
-    command.env(COUNT, "only").env(criterion::HOME, home.path());
-    run(command).await?;
-    criterion::all_counts(home.path())
+/// How long one iteration of each takes, in nanoseconds, pair by pair; nothing where one of them cannot be timed in turns.
+pub async fn take(subjects: [Subject<'_>; 2], round: usize) -> Result<Option<Vec<[f64; 2]>>> {
+    let [first, second] = subjects.map(Runner::start);
+    let (Some(first), Some(second)) = tokio::try_join!(first, second)? else { return Ok(None) };
+    let mut runners = [first, second];
+    runners.iter().for_each(|runner| runner.run_on(round / 2));
+    let mut iterations = 1;
+    loop {
+        let mut longest: f64 = 1.0;
+        for runner in &mut runners {
+            longest = longest.max(runner.time(iterations).await?);
+        }
+        let enough = (TURN.as_nanos() as f64 / longest).ceil() as u64;
+        if enough <= iterations || iterations >= MOST {
+            break;
+        }
+        // The first are slower than the rest.
+        iterations = enough.min(iterations * 10).min(MOST);
+    }
+    let (began, mut times) = (Instant::now(), Vec::new());
+    while times.len() < *TIMES.start() || (began.elapsed() < ROUND && times.len() < *TIMES.end()) {
+        let mut pair = [0.0, 0.0];
+        for nth in turns(round) {
+            pair[nth] += runners[nth].time(iterations).await? * 2.0 / TURNS_OF_A_ROUND.len() as f64;
+        }
+        times.push(pair);
+    }
+    for runner in runners {
+        runner.end().await?;
+    }
+    Ok(Some(times))
 }
 
-/// One id of one state, ready to be timed.
-pub struct Runner {
+/// A process of one id, ready to be timed.
+struct Runner {
     id: String,
     process: Guarded,
     stdin: ChildStdin,
@@ -52,8 +84,8 @@ pub struct Runner {
 }
 
 impl Runner {
-    /// Prepares `id`. Nothing where this state's benches cannot be timed in turns.
-    pub async fn start(executable: &Path, id: &str, bed: &Bed) -> Result<Option<Self>> {
+    /// Prepares it. Nothing where it cannot be timed in turns: it is of a state from before that.
+    async fn start(Subject { executable, id, bed }: Subject<'_>) -> Result<Option<Self>> {
         // One that does not know of turns lists its ids, and ends.
         let mut command = command(executable, &["--bench", "--list"], bed);
         command.env(TURNS, id).stdin(Stdio::piped());
@@ -76,7 +108,7 @@ impl Runner {
 
     /// Has what it measures itself run on the processor `nth`, counted round: not all of them are equally fast at a time. What
     /// cannot be chosen is left to the system.
-    pub fn run_on(&self, nth: usize) {
+    fn run_on(&self, nth: usize) {
         let Some(process) = self.process.child.id() else { return };
         let allowed = sched_getaffinity(Pid::this()).unwrap_or_default();
         let processors: Vec<_> = (0..CpuSet::count()).filter(|one| allowed.is_set(*one).unwrap_or(false)).collect();
@@ -88,7 +120,7 @@ impl Runner {
     }
 
     /// How long one of so many iterations takes, in nanoseconds.
-    pub async fn time(&mut self, iterations: u64) -> Result<f64> {
+    async fn time(&mut self, iterations: u64) -> Result<f64> {
         let asked = self.stdin.write_all(format!("{iterations}\n").as_bytes()).await;
         let answer = match asked {
             Ok(()) => self.stdout.next_line().await?,
@@ -101,7 +133,7 @@ impl Runner {
     }
 
     /// Ends it in its own way.
-    pub async fn end(self) -> Result<()> {
+    async fn end(self) -> Result<()> {
         drop(self.stdin);
         let status = self.process.wait().await?;
         let said = self.complaints.await?;
@@ -115,39 +147,4 @@ impl Runner {
         let status = status.map_or_else(|error| error.to_string(), |status| status.to_string());
         anyhow!("{} ended with {status}: {}", self.id, last_words(&said))
     }
-}
-
-/// What a bench says of an id when it lists it.
-const LISTED: &str = ": benchmark";
-
-fn command(executable: &Path, arguments: &[&str], bed: &Bed) -> Command {
-    let mut command = Command::new(executable);
-    command
-        .args(arguments)
-        .env(HANDOVER, &bed.handover)
-        .env(NETWORK, bed.network.to_string())
-        // Of a panic its message is told.
-        .env("RUST_BACKTRACE", "0")
-        .current_dir(std::env::temp_dir())
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    command
-}
-
-async fn run(mut command: Command) -> Result<String> {
-    let mut guarded = Guarded::spawn(&mut command)?;
-    let (mut said, mut complained) = (String::new(), String::new());
-    let mut stdout = guarded.child.stdout.take().context("the bench's output")?;
-    let mut stderr = guarded.child.stderr.take().context("the bench's output")?;
-    let read = tokio::join!(stdout.read_to_string(&mut said), stderr.read_to_string(&mut complained));
-    read.0.and(read.1).context("cannot read what a bench said")?;
-    let status = guarded.wait().await?;
-    let program = Path::new(command.as_std().get_program()).file_name().unwrap_or_default();
-    ensure!(status.success(), "bench {} ended with {status}: {}", program.display(), last_words(&complained));
-    Ok(said)
-}
-
-fn last_words(said: &str) -> &str {
-    said.lines().rev().find(|line| !line.trim().is_empty() && !line.starts_with("note: ")).unwrap_or_default()
 }

@@ -1,5 +1,9 @@
 //! Benches, run by their executables on the run's own testbed.
 
+mod again;
+pub mod executable;
+pub mod turns;
+
 use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, SystemTime};
@@ -142,6 +146,7 @@ pub async fn run_all(
         session.evidence.benches.extend(measured);
         session.save()?;
     }
+    again::look(session, built, settings.network, handover).await?;
     if let Some(name) = &settings.baselines.baseline {
         let benches: Vec<_> = benches.iter().map(|bench| bench.name()).collect();
         let beside =
