@@ -1,25 +1,93 @@
-//! Evidence of an earlier run, shown again.
+//! Evidence of earlier runs, shown again.
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
+use tare_evidence::Evidence;
+use tare_report::Link;
 
 use crate::cli::Report;
-use crate::session::{read_evidence, runs, show};
-use crate::{Ending, workspace};
+use crate::session::{read_evidence, runs, show, shown, write_atomically};
+use crate::{Ending, criterion, workspace};
+
+/// The name of a run's report as a page.
+pub const PAGE: &str = "report.html";
+/// The name of several runs' report as a page.
+const SIDE_BY_SIDE: &str = "side-by-side.html";
 
 /// `cargo xtask report`.
 pub fn run(options: &Report) -> Result<Ending> {
-    let path = match &options.evidence {
-        Some(path) => evidence_in(path),
-        None => latest()?,
+    let paths = match options.runs.as_slice() {
+        [] => vec![latest()?],
+        given => given.iter().map(|path| evidence_in(path)).collect(),
     };
-    let evidence = read_evidence(&path)?;
-    show(&match options.markdown {
-        true => tare_report::markdown(&evidence, &options.predicted.distances_ms),
-        false => tare_report::terminal(&evidence, &options.predicted.distances_ms),
-    });
+    let runs = paths.iter().map(|path| read_evidence(path)).collect::<Result<Vec<_>>>()?;
+    match (runs.as_slice(), options) {
+        ([_, _, ..], Report { improvements: true, .. }) => {
+            bail!("--improvements tells of one run; {} are given", runs.len())
+        }
+        ([one], Report { improvements: true, .. }) => show(&tare_report::improvements(one)),
+        (runs, options) if options.html || options.open => page(&paths, runs, options)?,
+        ([one], options) => show(&match options.markdown {
+            true => tare_report::markdown(one, &options.predicted.distances_ms),
+            false => tare_report::terminal(one, &options.predicted.distances_ms),
+        }),
+        (runs, options) => {
+            let sections = tare_report::side_by_side(runs);
+            show(&match options.markdown {
+                true => tare_report::markdown_of(&sections),
+                false => tare_report::terminal_of(&sections),
+            });
+        }
+    }
     Ok(Ending::Met)
+}
+
+/// Writes a page, tells where, and opens it where that is asked for.
+fn page(paths: &[PathBuf], runs: &[Evidence], options: &Report) -> Result<()> {
+    let folder = paths[0].parent().unwrap_or(Path::new(""));
+    let path = match runs {
+        [one] => {
+            write_page(one, &options.predicted.distances_ms, folder)?;
+            folder.join(PAGE)
+        }
+        several => {
+            let page = tare_report::html_of("tare: several runs", &tare_report::side_by_side(several))?;
+            let path = folder.parent().unwrap_or(folder).join(SIDE_BY_SIDE);
+            write_atomically(&path, &page)?;
+            path
+        }
+    };
+    show(&shown(&path));
+    if options.open {
+        open::that_detached(&path)
+            .with_context(|| format!("cannot open {} in a browser; open it by hand", path.display()))?;
+    }
+    Ok(())
+}
+
+/// Writes a run's report as a page into its folder.
+pub fn write_page(evidence: &Evidence, predict_ms: &[f64], folder: &Path) -> Result<()> {
+    let page = tare_report::html(evidence, predict_ms, &links(evidence, folder))?;
+    write_atomically(&folder.join(PAGE), &page)
+}
+
+/// Criterion's own pages of what was measured, where it made any: not of quick runs.
+fn links(evidence: &Evidence, folder: &Path) -> Vec<Link> {
+    let home = criterion::home();
+    let Some(to_home) = relative(folder, &home) else { return Vec::new() };
+    let page = |id: &str| format!("{id}/report/index.html");
+    let made = evidence.benches.iter().filter(|bench| home.join(page(&bench.id)).is_file());
+    made.map(|bench| Link { name: bench.id.clone(), address: format!("{to_home}/{}", page(&bench.id)) }).collect()
+}
+
+/// The way from one folder to another; nothing where they have nothing in common.
+fn relative(from: &Path, to: &Path) -> Option<String> {
+    let (from, to) = (std::path::absolute(from).ok()?, std::path::absolute(to).ok()?);
+    let common = from.ancestors().find(|ancestor| to.starts_with(ancestor) && ancestor.parent().is_some())?;
+    let up = from.strip_prefix(common).ok()?.components().map(|_| "..".to_owned());
+    let down = to.strip_prefix(common).ok()?.components().map(|part| part.as_os_str().to_string_lossy().into_owned());
+    Some(up.chain(down).collect::<Vec<_>>().join("/"))
 }
 
 fn evidence_in(path: &Path) -> PathBuf {
@@ -30,4 +98,17 @@ fn latest() -> Result<PathBuf> {
     let output = workspace::root().join("target/perf");
     let latest = runs(&output).into_iter().rev().map(|folder| evidence_in(&folder)).find(|path| path.is_file());
     latest.with_context(|| format!("there is no run in {} yet; `cargo xtask perf --quick` makes one", output.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_is_linked_to_by_the_way_from_its_folder() {
+        let way = |from: &str, to: &str| relative(Path::new(from), Path::new(to));
+        assert_eq!(way("/a/target/perf/run", "/a/target/criterion").unwrap(), "../../criterion");
+        assert_eq!(way("/a/target", "/a/target/criterion").unwrap(), "criterion");
+        assert_eq!(way("/tmp/run", "/a/target/criterion"), None);
+    }
 }

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::Ending;
 use crate::cli::{Format, Judged, Postgres as Asked};
 use crate::progress::{Planned, Progress, words};
-use crate::{github, machine, workspace};
+use crate::{github, machine, report, workspace};
 
 /// How long a step may take to end in its own way once the run is stopped.
 const GRACE: Duration = Duration::from_secs(1);
@@ -210,6 +210,7 @@ impl Session {
         let summary = self.folder.join("summary.md");
         let markdown = tare_report::markdown(&self.evidence, &self.predicted);
         write_atomically(&summary, &markdown)?;
+        report::write_page(&self.evidence, &self.predicted, &self.folder)?;
         self.write_for_ci()?;
         show(&match self.format {
             Format::Text => tare_report::terminal_summary(&self.evidence, &self.predicted),
@@ -218,6 +219,7 @@ impl Session {
         });
         eprintln!("evidence: {}", shown(&self.folder.join("evidence.json")));
         eprintln!("summary:  {}", shown(&summary));
+        eprintln!("report:   {}", shown(&self.folder.join(report::PAGE)));
         github::tell(&self.evidence, &markdown, self.format);
         Ok(match missed(&self.evidence.checks).next() {
             _ if self.evidence.run.interrupted => Ending::Interrupted,
@@ -348,7 +350,7 @@ pub fn write_whole(path: &Path, text: &str) -> std::io::Result<()> {
 }
 
 /// Relative to the current folder where that is shorter.
-fn shown(path: &Path) -> String {
+pub fn shown(path: &Path) -> String {
     let current = std::env::current_dir().unwrap_or_default();
     path.strip_prefix(current).unwrap_or(path).display().to_string()
 }

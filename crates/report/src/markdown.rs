@@ -9,8 +9,13 @@ use crate::terminal::printable;
 
 /// The whole of `evidence`, as GitHub-flavoured Markdown, with times predicted at the distances `predict_ms`.
 pub fn markdown(evidence: &Evidence, predict_ms: &[f64]) -> String {
+    markdown_of(&sections(evidence, predict_ms))
+}
+
+/// Sections as GitHub-flavoured Markdown.
+pub fn markdown_of(sections: &[Section]) -> String {
     let mut text = String::new();
-    for (nth, section) in sections(evidence, predict_ms).iter().enumerate() {
+    for (nth, section) in sections.iter().enumerate() {
         write_section(&mut text, section, if nth == 0 { "#" } else { "##" });
     }
     text

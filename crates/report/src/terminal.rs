@@ -15,6 +15,11 @@ pub fn terminal(evidence: &Evidence, predict_ms: &[f64]) -> String {
     render(evidence, sections(evidence, predict_ms).iter().skip(1))
 }
 
+/// Sections as a terminal shows them.
+pub fn terminal_of(sections: &[Section]) -> String {
+    sections.iter().map(section_text).collect::<Vec<_>>().join("\n\n")
+}
+
 /// The same without what only a closer look needs.
 pub fn terminal_summary(evidence: &Evidence, predict_ms: &[f64]) -> String {
     render(evidence, sections(evidence, predict_ms).iter().filter(|section| section.essential))

@@ -240,6 +240,8 @@ impl Fixture {
         for tenant in &self.rows.tenants {
             let failed = || Error::database(format!("{verb} the indexes of {}", tenant.login.database));
             let client = self.server.admin(&tenant.login.database).await?;
+            // Two benches that share these databases may ask for it at the same time. Let go of with the connection.
+            client.batch_execute("select pg_advisory_lock(hashtext('tare indexes'))").await.map_err(failed())?;
             let there = client.query_one(COUNT_INDEXES, &[&index_names().collect::<Vec<_>>()]).await;
             let there: i64 = there.map_err(failed())?.get(0);
             if there == if on { index_names().count() as i64 } else { 0 } {

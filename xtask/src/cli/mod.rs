@@ -224,12 +224,25 @@ impl BenchName {
 
 #[derive(Debug, Args)]
 pub struct Report {
-    /// An evidence.json or its folder; the latest run's when left out.
-    pub evidence: Option<PathBuf>,
+    /// Each an evidence.json or its folder; the latest run's when left out. Several are shown side by side.
+    #[arg(value_name = "RUN")]
+    pub runs: Vec<PathBuf>,
 
     /// Markdown instead of text.
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["html", "open", "improvements"])]
     pub markdown: bool,
+
+    /// A page with pictures, in one file: report.html beside the evidence.
+    #[arg(long)]
+    pub html: bool,
+
+    /// The same, and opens it in the browser.
+    #[arg(long)]
+    pub open: bool,
+
+    /// What was improved, for the description of a change: before, after, fixes with their share, lessons.
+    #[arg(long, conflicts_with_all = ["html", "open"])]
+    pub improvements: bool,
 
     #[command(flatten)]
     pub predicted: Predicted,

@@ -1,13 +1,15 @@
 //! What can be counted of both states, and by that which ids both have.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use tare_evidence::{Change, Counted, Figure, Verdict};
 
 use super::sides::{Side, Sides};
 use crate::bench::executable;
 use crate::cli::Compare;
+use crate::progress::Progress;
 use crate::session::Session;
 
 /// The name of the step.
@@ -22,60 +24,85 @@ pub struct Pair {
     pub ids: [String; 2],
 }
 
+/// What was found of both states.
+#[derive(Default)]
+pub struct Found {
+    /// The ids that both have.
+    pub pairs: Vec<Pair>,
+    /// The benches that could not be counted in one of them.
+    pub failed: Vec<String>,
+    changes: Vec<Change>,
+    remarks: Vec<String>,
+}
+
 /// Lists the ids of both states, and counts what can be counted of those that both have.
-pub async fn count(session: &mut Session, sides: &Sides, options: &Compare) -> Result<Vec<Pair>> {
+pub async fn count(session: &mut Session, sides: &Sides, options: &Compare) -> Result<Found> {
     let progress = session.progress.clone();
     let counting = async {
-        let (mut pairs, mut changes, mut remarks) = (Vec::new(), Vec::new(), Vec::new());
+        let mut found = Found::default();
         for bench in benches(&sides.both, options) {
             let [base, head] = sides.both.each_ref().map(|side| side.executables.benches.get(bench));
             let executables = match (base, head) {
                 (Some(base), Some(head)) => [base, head],
                 (base, _) => {
-                    remarks.push(missing(&sides.both[usize::from(base.is_some())], bench));
+                    found.remarks.push(missing(&sides.both[usize::from(base.is_some())], bench));
                     continue;
                 }
             };
-            let mut ids = Vec::new();
-            for (executable, bed) in executables.iter().zip(&sides.beds) {
-                ids.push(executable::ids(executable, bed).await?);
-            }
-            let names = sides.both.each_ref().map(|side| side.name());
-            let (found, said) = pair(bench, &ids[0], &ids[1], names, &options.renamed);
-            remarks.extend(said);
-            let mut counted = [Vec::new(), Vec::new()];
-            for nth in [0, 1] {
-                progress.at(format!("{bench} of {}", names[nth]));
-                counted[nth].push(executable::counts(executables[nth], None, &sides.beds[nth]).await?);
-            }
-            for (name, counted) in names.iter().zip(&counted) {
-                if counted[0].is_empty() {
-                    remarks.push(format!(
-                        "{name} does not count anything of bench {bench}: its times alone are compared."
-                    ));
+            match count_one(bench, executables, sides, options, &progress).await {
+                Ok(one) => {
+                    found.pairs.extend(one.pairs);
+                    found.changes.extend(one.changes);
+                    found.remarks.extend(one.remarks);
+                }
+                Err(error) => {
+                    found.remarks.push(format!("{bench} is not compared: {error:#}"));
+                    found.failed.push(bench.to_owned());
                 }
             }
-            // What differs may not be exact, and is counted again.
-            let differing = |pair: &&Pair| counted_changes(pair, &counted).iter().any(differs);
-            let differing: Vec<_> = found.iter().filter(differing).collect();
-            for pair in differing {
-                for nth in [1, 0] {
-                    let id = &pair.ids[nth];
-                    progress.at(format!("{id} of {} again", names[nth]));
-                    let again = executable::counts(executables[nth], Some(id), &sides.beds[nth]).await?;
-                    counted[nth].push(again);
-                }
-            }
-            changes.extend(found.iter().flat_map(|pair| counted_changes(pair, &counted)));
-            pairs.extend(found);
         }
-        Ok((pairs, changes, remarks))
+        Ok(found)
     };
-    let (pairs, changes, remarks) = session.step(STEP, counting).await?;
-    session.remark(remarks);
-    session.changes().changes = changes;
+    let mut found = session.step(STEP, counting).await?;
+    session.remark(std::mem::take(&mut found.remarks));
+    session.changes().changes = std::mem::take(&mut found.changes);
     session.save()?;
-    Ok(pairs)
+    Ok(found)
+}
+
+/// The same of one bench executable.
+async fn count_one(
+    bench: &str,
+    executables: [&PathBuf; 2],
+    sides: &Sides,
+    options: &Compare,
+    progress: &Progress,
+) -> Result<Found> {
+    let names = sides.both.each_ref().map(|side| side.name());
+    let (mut ids, mut counted) = (Vec::new(), [Vec::new(), Vec::new()]);
+    for (nth, (executable, bed)) in executables.iter().zip(&sides.beds).enumerate() {
+        progress.at(format!("{bench} of {}", names[nth]));
+        let of_it = || format!("in {}", names[nth]);
+        ids.push(executable::ids(executable, bed).await.with_context(of_it)?);
+        counted[nth].push(executable::counts(executable, None, bed).await.with_context(of_it)?);
+    }
+    let (pairs, mut remarks) = pair(bench, &ids[0], &ids[1], names, &options.renamed);
+    for (name, counted) in names.iter().zip(&counted) {
+        if counted[0].is_empty() {
+            remarks.push(format!("{name} does not count anything of bench {bench}: its times alone are compared."));
+        }
+    }
+    // What differs may not be exact, and is counted again.
+    for pair in pairs.iter().filter(|pair| counted_changes(pair, &counted).iter().any(differs)).collect::<Vec<_>>() {
+        for nth in [1, 0] {
+            let id = &pair.ids[nth];
+            progress.at(format!("{id} of {} again", names[nth]));
+            let again = executable::counts(executables[nth], Some(id), &sides.beds[nth]).await;
+            counted[nth].push(again.with_context(|| format!("in {}", names[nth]))?);
+        }
+    }
+    let changes = pairs.iter().flat_map(|pair| counted_changes(pair, &counted)).collect();
+    Ok(Found { pairs, changes, remarks, failed: Vec::new() })
 }
 
 /// Those that were asked for, in the order a request takes the components; what this version does not know comes last.

@@ -60,11 +60,22 @@ pub async fn run(options: Compare, stop: CancellationToken) -> Result<Ending> {
         let sides = build(&mut session, &repository, [&base, &head], &home).await?;
         let sides = Sides::prepare(&mut session, &repository, &working_tree, sides, &testbed, &options).await?;
         let counted = counting::count(&mut session, &sides, &options).await?;
-        let mut turns = Turns::plan(&session, &sides, counted, &options);
-        turns.measure(&mut session, &sides, options.time_limit).await
+        let mut turns = Turns::plan(&session, &sides, counted.pairs, &options);
+        turns.measure(&mut session, &sides, options.time_limit).await?;
+        Ok([&counted.failed, turns.failed()].concat())
     };
-    let measured = measured.await;
-    session.finish(measured)
+    let (measured, failed) = match measured.await {
+        Ok(failed) => (Ok(()), failed),
+        Err(error) => (Err(error), Vec::new()),
+    };
+    let ending = session.finish(measured)?;
+    if !failed.is_empty() {
+        bail!(
+            "{} could not be measured in one of the states; why is told above, and the rest is compared",
+            failed.join(", ")
+        );
+    }
+    Ok(ending)
 }
 
 fn building(source: &Source) -> String {

@@ -45,6 +45,8 @@ struct Series {
 pub struct Turns {
     units: Vec<Unit>,
     series: Vec<Series>,
+    /// What could not be timed, and why.
+    failed: Vec<String>,
 }
 
 impl Unit {
@@ -100,7 +102,7 @@ impl Turns {
             unit.figures().iter().map(one)
         });
         let series = series.collect();
-        Self { units, series }
+        Self { units, series, failed: Vec::new() }
     }
 
     /// Measures in rounds until everything is decided, or for `limit`. What there is after each round is in the evidence.
@@ -122,13 +124,18 @@ impl Turns {
                 // What is quickly measured is measured more often, for it is what can be decided.
                 while visit.elapsed() < VISIT {
                     let measured = self.round(*unit, session, sides, &mut servers);
-                    let measured = session.unless_stopped(STEP, measured).await;
-                    if !measured.with_context(|| format!("measuring {id}"))? {
-                        session
-                            .remark([format!("{id} cannot be timed in turns: one of the states is from before that.")]);
-                        untimed.push(*unit);
-                        break;
-                    }
+                    let why = match session.unless_stopped(STEP, measured).await {
+                        Ok(true) => continue,
+                        Ok(false) => format!("{id} cannot be timed in turns: one of the states is from before that."),
+                        Err(error) if session.stop.is_cancelled() => return Err(error),
+                        Err(error) => {
+                            self.failed.push(id.clone());
+                            format!("{id} could not be timed: {error:#}")
+                        }
+                    };
+                    session.remark([why]);
+                    untimed.push(*unit);
+                    break;
                 }
             }
             let measured: Vec<_> = self.series.iter().map(Series::measured).collect();
@@ -144,6 +151,11 @@ impl Turns {
             open = (0..self.units.len()).filter(is_open).collect();
         }
         session.end_step(STEP, began)
+    }
+
+    /// What could not be timed.
+    pub fn failed(&self) -> &[String] {
+        &self.failed
     }
 
     /// Where the series of a unit are.

@@ -161,20 +161,17 @@ async fn entries_read(bed: &Bed) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn indexes_are_switched_on_and_off_any_number_of_times() {
+async fn indexes_are_switched_on_and_off_any_number_of_times_and_by_several_at_once() {
     let bed = Bed::with(Strategy::AFTER).await;
     let there = "select indexname::text from pg_indexes where schemaname = 'app' order by 1";
     let all = bed.rows(there).await;
     for _ in 0..2 {
-        for _ in 0..2 {
-            bed.fixture.set_indexes(false).await.unwrap();
-        }
+        let set = |on| bed.fixture.set_indexes(on);
+        tokio::try_join!(set(false), set(false), set(false)).unwrap();
         let left = bed.rows(there).await;
         let dropped: Vec<_> = all.iter().filter(|name| !left.contains(name)).collect();
         assert_eq!(dropped, ["for_list_parts"]);
-        for _ in 0..2 {
-            bed.fixture.set_indexes(true).await.unwrap();
-        }
+        tokio::try_join!(set(true), set(true), set(true)).unwrap();
         assert_eq!(bed.rows(there).await, all);
     }
 }

@@ -4,6 +4,7 @@ use tare_evidence::units::{percent, range, rate, time, times, whole};
 use tare_evidence::{Evidence, Fit, Range, Row};
 
 use super::{Section, table};
+use crate::plot::{self, Axis, Chart, Mark, Plot, Scale, Unit};
 
 /// The comparison. Where the database was at some distance its times are comparable, and each is told to be in the
 /// published range or not.
@@ -25,9 +26,35 @@ pub(super) fn comparison(evidence: &Evidence) -> Option<Section> {
         title: "Published and measured".into(),
         paragraphs: vec![format!("The published database was some 50 ms away, over TLS. {how_to_compare}")],
         table: Some(table?),
+        plots: vec![plot(&evidence.comparison)],
         essential: true,
         ..Section::default()
     })
+}
+
+/// The times of all rows, as published and as measured.
+fn plot(rows: &[Row]) -> Plot {
+    let times = rows.iter().filter(|row| row.unit == "ms" && (row.before.is_some() || row.after.is_some()));
+    let row = |row: &Row| {
+        let published = [row.published_before, row.published_after].into_iter().enumerate();
+        let published =
+            published.filter_map(|(series, range)| range.map(|[from, to]| Mark { series, from, to, interval: None }));
+        let measured = [row.before, row.after].into_iter().enumerate();
+        let measured = measured.filter_map(|(series, at)| at.map(|at| Mark::dot(series + 2, at, None)));
+        plot::Row { name: row.what.clone(), marks: published.chain(measured).collect() }
+    };
+    let series = ["published before", "published after", "this run before", "this run after"];
+    Plot {
+        title: "As published, and in this run".into(),
+        description: "Times of each component and of requests, as published and as measured, each before and after the fixes; the \
+                      table below has the figures."
+            .into(),
+        chart: Chart::Rows {
+            x: Axis { name: "time", unit: Unit::Time, scale: Scale::Logarithmic },
+            series: series.map(str::to_owned).into(),
+            rows: times.map(row).collect(),
+        },
+    }
 }
 
 const WITH_DISTANCE: [&str; 8] =

@@ -4,6 +4,7 @@ use tare_evidence::units::{percent, time};
 use tare_evidence::{Cell, Evidence, Interval, Matrix, MatrixRow};
 
 use super::{Section, table};
+use crate::plot::{Axis, Chart, Mark, Plot, Row, Scale, Unit};
 
 /// All that is told of the matrix, in the order it is read.
 pub(super) fn sections(evidence: &Evidence) -> Vec<Section> {
@@ -25,8 +26,29 @@ fn worth(matrix: &Matrix) -> Section {
             matrix.rounds, matrix.requests, matrix.concurrency
         )],
         table: table(&header, matrix.rows.iter().map(row).collect()),
+        plots: vec![plot(&matrix.rows)],
         essential: true,
         ..Section::default()
+    }
+}
+
+/// What each fix takes off P95, and what was published that it would.
+fn plot(rows: &[MatrixRow]) -> Plot {
+    let row = |row: &MatrixRow| {
+        let Interval { estimate, lower, upper } = row.gain_p95;
+        let measured = Mark { series: 0, from: 0.0, to: estimate, interval: Some([lower, upper]) };
+        let published = row.published.map(|published| Mark::dot(1, published, None));
+        Row { name: row.fix.clone(), marks: [measured].into_iter().chain(published).collect() }
+    };
+    Plot {
+        title: "What each fix alone takes off P95".into(),
+        description: "A bar for each fix with the interval its end lies in, and a dot where a gain was published."
+            .into(),
+        chart: Chart::Rows {
+            x: Axis { name: "less than before", unit: Unit::Share, scale: Scale::Linear },
+            series: vec!["measured".into(), "published".into()],
+            rows: rows.iter().map(row).collect(),
+        },
     }
 }
 

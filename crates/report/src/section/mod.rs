@@ -8,8 +8,11 @@ mod profile;
 mod round_trips;
 mod stress;
 
+use serde::Serialize;
 use tare_evidence::units::{percent, rate, time, whole};
-use tare_evidence::{Ceiling, Check, Evidence, Network};
+use tare_evidence::{Bench, Ceiling, Check, Evidence, Interval, Network};
+
+use crate::plot::{Axis, Chart, Mark, Plot, Row, Scale, Unit};
 
 /// A title, sentences, and perhaps a table and a figure.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -22,12 +25,14 @@ pub struct Section {
     pub table: Option<Table>,
     /// Lines of characters that are shown as they are, one below the other, below the table.
     pub figure: Option<String>,
+    /// Pictures of the same, where they can be shown.
+    pub(crate) plots: Vec<Plot>,
     /// Whether a summary has it, too.
     pub essential: bool,
 }
 
 /// A header and rows of as many cells.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Table {
     /// Names of the columns.
     pub header: Vec<String>,
@@ -191,8 +196,25 @@ fn benches(evidence: &Evidence) -> Option<Section> {
     });
     let rows: Vec<_> = rows.collect();
     let header = ["bench", "median", "95 % interval", "samples"];
-    Some(Section { title: "Benches".into(), table: table(&header, rows), ..Section::default() })
+    let plots = vec![medians(&evidence.benches)];
+    Some(Section { title: "Benches".into(), table: table(&header, rows), plots, ..Section::default() })
         .filter(|section| section.table.is_some())
+}
+
+fn medians(benches: &[Bench]) -> Plot {
+    let row = |bench: &Bench| {
+        let Interval { estimate, lower, upper } = bench.median_ns;
+        Row { name: bench.id.clone(), marks: vec![Mark::dot(1, estimate / 1e6, Some([lower / 1e6, upper / 1e6]))] }
+    };
+    Plot {
+        title: "Median of each bench, and the interval it lies in with 95 % confidence".into(),
+        description: "A dot for each bench, from nanoseconds to seconds; the table below has the figures.".into(),
+        chart: Chart::Rows {
+            x: Axis { name: "time of one iteration", unit: Unit::Time, scale: Scale::Logarithmic },
+            series: Vec::new(),
+            rows: benches.iter().map(row).collect(),
+        },
+    }
 }
 
 fn how(evidence: &Evidence) -> Option<Section> {
@@ -212,7 +234,7 @@ fn how(evidence: &Evidence) -> Option<Section> {
     })
 }
 
-fn table(header: &[&str], rows: Vec<Vec<String>>) -> Option<Table> {
+pub(crate) fn table(header: &[&str], rows: Vec<Vec<String>>) -> Option<Table> {
     let header = header.iter().map(|&name| name.to_owned()).collect();
     (!rows.is_empty()).then_some(Table { header, rows })
 }

@@ -4,6 +4,7 @@ use tare_evidence::units::time;
 use tare_evidence::{Bench, Evidence, Law};
 
 use super::{Section, Table};
+use crate::plot::{Axis, Chart, Line, Plot, Scale, Unit};
 
 /// The round trips that were counted beside those fitted to times at several distances, and the times that follow from
 /// them at the distances `predict_ms`.
@@ -32,7 +33,39 @@ pub(super) fn round_trips(evidence: &Evidence, predict_ms: &[f64]) -> Option<Sec
     let header = header.chain(predict_ms.iter().map(|distance| format!("at {distance} ms"))).collect();
     let rows: Vec<_> = rows.into_iter().map(|(bench, counted)| row(bench, counted, predict_ms)).collect();
     let table = (!rows.is_empty()).then_some(Table { header, rows });
-    Some(Section { title: "Round trips".into(), paragraphs, table, essential: true, ..Section::default() })
+    let plots = vec![plot(&evidence.benches)];
+    Some(Section { title: "Round trips".into(), paragraphs, table, plots, essential: true, ..Section::default() })
+}
+
+/// How far lines are drawn, in milliseconds.
+const FAR: f64 = 100.0;
+/// More lines than this cannot be told apart.
+const LINES: usize = 5;
+
+/// The laws of whole requests; where none were measured, of the benches that wait most often.
+fn plot(benches: &[Bench]) -> Plot {
+    let with_law = || benches.iter().filter(|bench| bench.law.is_some());
+    // Each action's would be another five.
+    let mut drawn: Vec<_> =
+        with_law().filter(|bench| bench.id.starts_with("request/") && !bench.id.ends_with("list_parts")).collect();
+    if drawn.is_empty() {
+        drawn = with_law().collect();
+        drawn.sort_by_key(|bench| std::cmp::Reverse(bench.round_trips));
+    }
+    let line = |bench: &&Bench| {
+        let law = bench.law.as_ref()?;
+        Some(Line { name: bench.id.clone(), points: vec![(0.0, law.at(0.0)), (FAR, law.at(FAR))] })
+    };
+    Plot {
+        title: "What distance makes of a request's time".into(),
+        description: "A line for each way of doing a request: it begins at the work and rises by its round trips."
+            .into(),
+        chart: Chart::Lines {
+            x: Axis { name: "one round trip to the database", unit: Unit::Time, scale: Scale::Linear },
+            y: Axis { name: "time", unit: Unit::Time, scale: Scale::Linear },
+            lines: drawn.iter().take(LINES).filter_map(line).collect(),
+        },
+    }
 }
 
 /// The law of a bench whose times tell of another number of round trips than was counted.

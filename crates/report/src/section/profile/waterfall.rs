@@ -5,6 +5,7 @@ use tare_evidence::{Component, Distance, Evidence, Profile};
 
 use super::super::bar::bar;
 use super::{Section, name, with_interval};
+use crate::plot::{Axis, Chart, Mark, Plot, Row, Scale, Unit};
 
 /// Characters of a whole request.
 const WIDTH: usize = 48;
@@ -20,9 +21,48 @@ pub(super) fn waterfall(evidence: &Evidence) -> Option<Section> {
         title: "One request at a time".into(),
         paragraphs: sentences.collect(),
         figure: Some(drawn.join("\n\n")),
+        plots: plots(&evidence.profiles),
         essential: true,
         ..Section::default()
     })
+}
+
+/// One for each action, with the request under every strategy it was taken apart under.
+fn plots(profiles: &[Profile]) -> Vec<Plot> {
+    let mut actions: Vec<&str> = Vec::new();
+    for profile in profiles {
+        if !actions.contains(&&*profile.name) {
+            actions.push(&profile.name);
+        }
+    }
+    actions.iter().map(|action| plot(action, profiles.iter().filter(|profile| profile.name == *action))).collect()
+}
+
+fn plot<'a>(action: &str, profiles: impl Iterator<Item = &'a Profile>) -> Plot {
+    let (mut series, mut rows) = (Vec::new(), Vec::new());
+    for (nth, profile) in profiles.enumerate() {
+        let strategy = profile.strategy.clone().unwrap_or_else(|| "as it is".into());
+        let mut gone = 0.0;
+        for Component { name, ms, .. } in &profile.components {
+            let interval = (ms.lower < ms.upper).then_some([gone + ms.lower, gone + ms.upper]);
+            let mark = Mark { series: nth, from: gone, to: gone + ms.estimate, interval };
+            rows.push(Row { name: format!("{strategy}: {name}"), marks: vec![mark] });
+            gone += ms.estimate;
+        }
+        series.push(strategy);
+    }
+    Plot {
+        title: format!("{action}, a typical request as its time goes by"),
+        description: format!(
+            "A bar for each component of {action} under {}, beginning where the one before it ended.",
+            series.join(" and under ")
+        ),
+        chart: Chart::Rows {
+            x: Axis { name: "since the request was sent", unit: Unit::Time, scale: Scale::Linear },
+            series,
+            rows,
+        },
+    }
 }
 
 fn draw(profile: &Profile) -> String {

@@ -5,6 +5,7 @@ use tare_evidence::{Evidence, Latency, Pass};
 
 use super::super::bar::bar;
 use super::{Section, compared, label};
+use crate::plot::{Axis, Chart, Line, Plot, Scale, Unit};
 
 /// Characters of the longest bar.
 const WIDTH: usize = 40;
@@ -21,9 +22,58 @@ pub(super) fn histogram(evidence: &Evidence) -> Option<Section> {
     (!drawn.is_empty()).then(|| Section {
         title: "How long requests took".into(),
         figure: Some(drawn.join("\n\n")),
+        plots: vec![curve(evidence), classes(evidence)],
         essential: true,
         ..Section::default()
     })
+}
+
+const LATENCY: Axis = Axis { name: "latency", unit: Unit::Time, scale: Scale::Logarithmic };
+
+/// Which share of requests took how long at most.
+fn curve(evidence: &Evidence) -> Plot {
+    let line = |pass: &Pass| {
+        let (all, mut done) = (pass.requests.max(1) as f64, 0.0);
+        let reached = pass.histogram.iter().map(|class| {
+            done += class.requests as f64;
+            // Of so many requests none tells more than this of the slowest.
+            ((done / all).min(1.0 - 0.5 / all), class.up_to_ms)
+        });
+        let points = [(0.0, pass.latency.min_ms)].into_iter().chain(reached).collect();
+        Line { name: label(pass, evidence), points }
+    };
+    Plot {
+        title: "Latency by percentile".into(),
+        description: "A line for each pass: which share of its requests took how long at most.".into(),
+        chart: Chart::Lines {
+            x: Axis { name: "share of requests", unit: Unit::Share, scale: Scale::Nines },
+            y: LATENCY,
+            lines: compared(evidence).map(line).collect(),
+        },
+    }
+}
+
+/// How many requests took about how long.
+fn classes(evidence: &Evidence) -> Plot {
+    let line = |pass: &Pass| {
+        let (all, mut from) = (pass.requests.max(1) as f64, pass.latency.min_ms);
+        let steps = pass.histogram.iter().flat_map(|class| {
+            let share = class.requests as f64 / all;
+            let step = [(from, share), (class.up_to_ms, share)];
+            from = class.up_to_ms;
+            step
+        });
+        Line { name: label(pass, evidence), points: steps.collect() }
+    };
+    Plot {
+        title: "How many requests took about how long".into(),
+        description: "A line of steps for each pass: the share of its requests in each class of latency.".into(),
+        chart: Chart::Lines {
+            x: LATENCY,
+            y: Axis { name: "share of requests", unit: Unit::Share, scale: Scale::Linear },
+            lines: compared(evidence).map(line).collect(),
+        },
+    }
 }
 
 /// A line for each bar: `  ≤ 4.20 ms  ████████ 1,234 P50`.

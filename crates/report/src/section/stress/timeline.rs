@@ -4,6 +4,7 @@ use tare_evidence::units::{time, whole};
 use tare_evidence::{Evidence, Pass, Span};
 
 use super::{Section, compared, label, per_second};
+use crate::plot::{Axis, Chart, Line, Plot, Scale, Unit};
 
 /// Heights of a line, the lowest first.
 const HEIGHTS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
@@ -17,6 +18,10 @@ pub(super) fn timeline(evidence: &Evidence) -> Option<Section> {
     (!drawn.is_empty()).then(|| Section {
         title: "What happened when".into(),
         figure: Some(drawn.join("\n\n")),
+        plots: vec![
+            plot(evidence, "P95 as time went by", LATENCY, |pass| p95(&pass.timeline)),
+            plot(evidence, "Requests per second as time went by", PER_SECOND, |pass| rates(&pass.timeline)),
+        ],
         essential: true,
         ..Section::default()
     })
@@ -27,15 +32,39 @@ fn lines(pass: &Pass, label: &str) -> Vec<String> {
     let spans = &pass.timeline;
     let end = spans.last().map_or(0.0, |span| span.from_s + span.seconds);
     let failed: Vec<_> = spans.iter().map(|span| Some(span.failed as f64)).collect();
-    // Where nothing came to its end there is no latency, which is not one of 0.
-    let p95: Vec<_> = spans.iter().map(|span| (span.requests > 0).then_some(span.p95_ms)).collect();
     let mut lines = vec![format!("{label}, 0 – {end:.1} s")];
     lines.extend(line("req/s", &rates(spans), per_second));
-    lines.extend(line("P95", &p95, time));
+    lines.extend(line("P95", &p95(spans), time));
     if spans.iter().any(|span| span.failed > 0) {
         lines.extend(line("failed", &failed, whole));
     }
     lines
+}
+
+const LATENCY: Axis = Axis { name: "P95", unit: Unit::Time, scale: Scale::Logarithmic };
+const PER_SECOND: Axis = Axis { name: "requests per second", unit: Unit::Number, scale: Scale::Logarithmic };
+
+/// A figure of the spans of each pass that is compared.
+fn plot(evidence: &Evidence, title: &str, y: Axis, figures: impl Fn(&Pass) -> Vec<Option<f64>>) -> Plot {
+    let line = |pass: &Pass| {
+        let middles = pass.timeline.iter().map(|span| span.from_s + span.seconds / 2.0);
+        let points = middles.zip(figures(pass)).filter_map(|(at, figure)| Some((at, figure?)));
+        Line { name: label(pass, evidence), points: points.collect() }
+    };
+    Plot {
+        title: title.into(),
+        description: format!("{title}: a line for each pass."),
+        chart: Chart::Lines {
+            x: Axis { name: "since counting began", unit: Unit::Seconds, scale: Scale::Linear },
+            y,
+            lines: compared(evidence).map(line).collect(),
+        },
+    }
+}
+
+/// Nothing where nothing came to its end: there is no latency, which is not one of 0.
+fn p95(spans: &[Span]) -> Vec<Option<f64>> {
+    spans.iter().map(|span| (span.requests > 0).then_some(span.p95_ms)).collect()
 }
 
 /// Requests per second. The last span may be a mere rest, of whose few requests no rate is worth telling.
