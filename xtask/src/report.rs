@@ -17,6 +17,10 @@ const SIDE_BY_SIDE: &str = "side-by-side.html";
 
 /// `cargo xtask report`.
 pub fn run(options: &Report) -> Result<Ending> {
+    if options.schema {
+        show(&serde_json::to_string_pretty(&tare_evidence::schema())?);
+        return Ok(Ending::Met);
+    }
     let paths = match options.runs.as_slice() {
         [] => vec![latest()?],
         given => given.iter().map(|path| evidence_in(path)).collect(),

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use tare_evidence::{
-    AFTER, Changes, Config, Evidence, Postgres, Published, Run, Step, Targets, VERSION, Versioned, compare, judge,
-    missed,
+    AFTER, Changes, Config, Evidence, OLDEST, Postgres, Published, Run, Step, Targets, VERSION, Versioned, compare,
+    judge, missed,
 };
 use tare_testbed::{Fixture, Network, Server, Size, Testbed};
 use time::OffsetDateTime;
@@ -250,9 +250,9 @@ pub fn read_evidence(path: &Path) -> Result<Evidence> {
     let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     let what = || format!("{} is not evidence of a run", path.display());
     let Versioned { version } = serde_json::from_str(&text).with_context(what)?;
-    if version != VERSION {
+    if !(OLDEST..=VERSION).contains(&version) {
         bail!(
-            "{} has version {version} and this is for version {VERSION}; run it again, or use the commit that wrote it",
+            "{} has version {version}, and this reads {OLDEST} to {VERSION}; run it again, or use the commit that wrote it",
             path.display()
         );
     }

@@ -48,6 +48,29 @@ fn perf_exits_with_1_and_names_what_was_missed() {
     assert!(evidence["comparison"].as_array().unwrap().iter().any(|row| row["what"] == "stress P95"));
     let markdown = run(xtask(&["report", "--markdown", text(&run_folder)]));
     assert_eq!(markdown.shown, fs::read_to_string(run_folder.join("summary.md")).unwrap());
+    is_shown_in_every_way(&run_folder);
+}
+
+/// A run of stress passes, shown again.
+fn is_shown_in_every_way(folder: &Path) {
+    let report = |arguments: &[&str]| {
+        let Ended { code, shown, said } = run(xtask(&[&["report"], arguments].concat()));
+        assert_eq!(code, Some(0), "{shown}\n{said}");
+        shown
+    };
+    let page = folder.join("report.html");
+    let written = fs::read_to_string(&page).unwrap();
+    assert!(written.contains("Latency by percentile") && written.contains("Missed 2 of 4"), "{written}");
+    fs::remove_file(&page).unwrap();
+    assert!(report(&[text(folder), "--html"]).trim_end().ends_with("report.html"));
+    assert_eq!(fs::read_to_string(&page).unwrap(), written);
+    let improvements = report(&[text(folder), "--improvements"]);
+    assert!(improvements.contains("| P95 |") && improvements.contains("### Before and after"), "{improvements}");
+    let both = report(&[text(folder), text(folder)]);
+    assert!(both.contains("run 2 to run 1") && both.contains("after P95"), "{both}");
+    let schema = report(&["--schema"]);
+    assert!(schema.contains("\"title\": \"Evidence\""), "{schema}");
+    refused(xtask(&["report", text(folder), text(folder), "--improvements"]), &["one run", "2 are given"]);
 }
 
 #[test]

@@ -90,6 +90,13 @@ fn a_comparison_ends_in_every_way_without_a_trace() {
     assert_eq!(interrupted.wait().unwrap().code(), Some(2));
     no_trace("interrupted while it counts");
 
+    for signal in ["-TERM", "-KILL"] {
+        let mut stopped = until("measure in turns", compare(&output, &["HEAD", "HEAD", "--only", "response"]));
+        send(signal, &stopped);
+        stopped.wait().unwrap();
+        no_trace(&format!("{signal} while it measures"));
+    }
+
     let output = folder();
     let Ended { code, shown, said } = run(compare(&output, &["HEAD", "HEAD", "--only", "response"]));
     assert_eq!(code, Some(0), "{shown}\n{said}");

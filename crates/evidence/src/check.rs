@@ -1,5 +1,6 @@
 //! What had to be reached, and whether it was.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{self, Budget, Config, Targets};
@@ -7,7 +8,7 @@ use crate::units::{percent, range, time};
 use crate::{Bench, Ceiling, Evidence, Fit, Pass, Range};
 
 /// One thing that had to be reached.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Check {
     /// What was judged: `stress/after P95`, `tenant/cached against tenant/uncached`,
     /// `connection/new-tls round trips`.

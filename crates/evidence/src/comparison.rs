@@ -1,12 +1,13 @@
 //! Published figure, this run before, this run after.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::published::{Published, PublishedComponent, PublishedGain, PublishedP95, Range};
 use crate::{Bench, Evidence, Pass};
 
 /// One line of the comparison. All figures of a row have its unit.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Row {
     /// What is compared: a component, a figure of the stress pass, or the gain of a fix.
     pub what: String,

@@ -1,12 +1,13 @@
 //! What distance does to a time: time = work + round trips × distance.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// How far the fitted round trips may be from those counted: a share of them, or of one where none was counted.
 const TOLERANCE: f64 = 0.05;
 
 /// What a bench counted of one iteration, and measured at several distances. It is written beside Criterion's files.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Counted {
     /// Round trips of one iteration; exact.
     pub round_trips: u64,
@@ -19,7 +20,7 @@ pub struct Counted {
 }
 
 /// How long one iteration takes at one distance.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Point {
     /// Round-trip time of the network, in milliseconds.
     pub distance_ms: f64,
@@ -28,7 +29,7 @@ pub struct Point {
 }
 
 /// The line through times at several distances.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Law {
     /// What it was fitted to.
     pub points: Vec<Point>,

@@ -1,6 +1,17 @@
 //! The data model of a run, and what follows from it: readings, comparisons, checks. No I/O.
 //!
 //! Everything that is shown of a run is rendered from its [`Evidence`], and nothing else is.
+//!
+//! ```
+//! use tare_evidence::{Config, Latency, Pass, judge_pass};
+//!
+//! let config = Config::parse("[targets.after]\nsuccess_rate = 0.99\np95_ms = 500").unwrap();
+//! let latency = Latency { p95_ms: 620.0, ..Latency::default() };
+//! let pass = Pass { requests: 500, succeeded: 500, latency, ..Pass::default() };
+//! let checks = judge_pass(&config.targets["after"], &pass);
+//! let missed: Vec<_> = checks.iter().filter(|check| !check.met).collect();
+//! assert_eq!((&*missed[0].what, &*missed[0].measured, &*missed[0].required), ("P95", "620.0 ms", "< 500 ms"));
+//! ```
 
 mod change;
 mod check;
@@ -30,7 +41,8 @@ pub use law::{Counted, Law, Point};
 pub use load::{ActionPass, Bar, Circumstance, Failure, Latency, Limit, Pass, Span, Tail, TailShare, Trial};
 pub use matrix::{Cell, Complexity, Matrix, MatrixRow};
 pub use model::{
-    Bench, Ceiling, Evidence, InTurns, Interval, Machine, Network, Postgres, Run, Step, VERSION, Versioned,
+    Bench, Ceiling, Evidence, InTurns, Interval, Machine, Network, OLDEST, Postgres, Run, Step, VERSION, Versioned,
+    schema,
 };
 pub use profile::{
     Activity, Blocker, Component, Distance, Finding, FindingKind, Plan, Profile, Proof, Side, Statement, Wait, Work,

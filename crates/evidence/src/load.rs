@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::Activity;
 
 /// Latency, in milliseconds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[expect(missing_docs, reason = "the names say it")]
 pub struct Latency {
     pub min_ms: f64,
@@ -20,7 +21,7 @@ pub struct Latency {
 }
 
 /// Requests that did not succeed for the same reason.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Failure {
     /// `template` (could not be made), `connect`, `tls`, `timeout`, `reset`, `body` or `status`.
     pub kind: String,
@@ -31,7 +32,7 @@ pub struct Failure {
 }
 
 /// One stress pass.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Pass {
     /// The strategy of the built-in server; nothing for somebody else's service.
     pub strategy: Option<String>,
@@ -81,7 +82,7 @@ pub struct Pass {
 }
 
 /// One action of a pass.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ActionPass {
     /// The action.
     pub name: String,
@@ -94,7 +95,7 @@ pub struct ActionPass {
 }
 
 /// A class of a histogram.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Bar {
     /// Its upper end in milliseconds; its lower end is that of the class before, or the least latency met.
     pub up_to_ms: f64,
@@ -103,7 +104,7 @@ pub struct Bar {
 }
 
 /// A span of a pass.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Span {
     /// When it began, in seconds since counting began.
     pub from_s: f64,
@@ -122,7 +123,7 @@ pub struct Span {
 }
 
 /// What sets the requests above P95 apart from those around the median.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Tail {
     /// Requests between P40 and P60 that are compared.
     pub typical_requests: u64,
@@ -139,7 +140,7 @@ pub struct Tail {
 }
 
 /// A component's part in the difference between slow and typical requests.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TailShare {
     /// The component; `waiting` is for an idle connection of the load's own, `network` the rest.
     pub component: String,
@@ -152,7 +153,7 @@ pub struct TailShare {
 }
 
 /// Something that was going on for a part of the time.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Circumstance {
     /// `requests waited for a connection of the pool`.
     pub what: String,
@@ -163,7 +164,7 @@ pub struct Circumstance {
 }
 
 /// The highest rate at which targets still hold.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Limit {
     /// The strategy of the built-in server; nothing for somebody else's service.
     pub strategy: Option<String>,
@@ -180,7 +181,7 @@ pub struct Limit {
 }
 
 /// One pass in search of a limit.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Trial {
     /// Requests due per second.
     pub rate: f64,

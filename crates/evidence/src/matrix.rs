@@ -1,11 +1,12 @@
 //! What each fix is worth, measured.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::Interval;
 
 /// Each fix alone on top of `before`, and each taken away from `after`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Matrix {
     /// Rounds, in each of which every strategy was measured once.
     pub rounds: usize,
@@ -24,7 +25,7 @@ pub struct Matrix {
 }
 
 /// What an action took under a strategy.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Cell {
     /// The strategy.
     pub strategy: String,
@@ -37,7 +38,7 @@ pub struct Cell {
 }
 
 /// What one fix is worth.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct MatrixRow {
     /// The fix.
     pub fix: String,
@@ -63,7 +64,7 @@ pub struct MatrixRow {
 }
 
 /// How much work a fix is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Complexity {
     /// A change in one place.

@@ -2,15 +2,23 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{Changes, Check, Law, Limit, Matrix, Pass, Profile, Row};
 
 /// The version of this format; it changes when older readers would misunderstand.
 pub const VERSION: u32 = 6;
+/// The oldest that is read. What it did not have is not there, and what it told otherwise is understood.
+pub const OLDEST: u32 = 4;
+
+/// What `evidence.json` may hold, as JSON Schema.
+pub fn schema() -> schemars::Schema {
+    schemars::schema_for!(Evidence)
+}
 
 /// One run, as it is written to `evidence.json`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Evidence {
     /// [`VERSION`] when it was written.
     pub version: u32,
@@ -96,7 +104,7 @@ pub struct Versioned {
 }
 
 /// What was run, when, and on which commit.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Run {
     /// The command, as typed.
     pub command: String,
@@ -115,7 +123,7 @@ pub struct Run {
 }
 
 /// The network between a service and its database. Without distance by default.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Network {
     /// Its profile, `remote`, or as it was given: `rtt=80ms,jitter=5ms`.
     pub name: String,
@@ -144,7 +152,7 @@ impl Network {
 }
 
 /// The machine a run was made on.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Machine {
     /// Operating system and kernel.
     pub system: String,
@@ -159,7 +167,7 @@ pub struct Machine {
 }
 
 /// The PostgreSQL a run was made against.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Postgres {
     /// `url`, `container` or `system`.
     pub provider: String,
@@ -176,7 +184,7 @@ pub struct Postgres {
 }
 
 /// A step of a run.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Step {
     /// Its name, as shown while it runs.
     pub name: String,
@@ -185,7 +193,7 @@ pub struct Step {
 }
 
 /// A figure and the interval it lies in with 95 % confidence.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Interval {
     /// The figure.
     pub estimate: f64,
@@ -196,7 +204,7 @@ pub struct Interval {
 }
 
 /// What Criterion measured under one id.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Bench {
     /// `component/way`.
     pub id: String,
@@ -226,7 +234,7 @@ impl Bench {
 }
 
 /// Two benches of one run, timed in turns of milliseconds: a machine that changes its pace does so for both.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct InTurns {
     /// The bench judged.
     pub id: String,
@@ -239,7 +247,7 @@ pub struct InTurns {
 }
 
 /// The same work through HTTP and on the database alone, in turns.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Ceiling {
     /// The action.
     pub action: String,

@@ -1,11 +1,13 @@
 //! What is kept of an action taken apart, and of what its database did meanwhile.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::Interval;
 
 /// One action taken apart.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
 pub struct Profile {
     /// The strategy of the built-in server; nothing for somebody else's service.
     pub strategy: Option<String>,
@@ -36,7 +38,9 @@ pub struct Profile {
 }
 
 /// A part of a request.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(from = "Told")]
+#[schemars(!from)]
 pub struct Component {
     /// `auth`, `tenant`, `connection`, `action`, `audit`, `response`, `network`, or what the server calls it.
     pub name: String,
@@ -46,8 +50,27 @@ pub struct Component {
     pub estimated: bool,
 }
 
+/// A component as it is told; up to version 4 by its name and its milliseconds alone.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Told {
+    Whole { name: String, ms: Interval, estimated: bool },
+    Pair(String, f64),
+}
+
+impl From<Told> for Component {
+    fn from(told: Told) -> Self {
+        match told {
+            Told::Whole { name, ms, estimated } => Self { name, ms, estimated },
+            Told::Pair(name, ms) => {
+                Self { name, ms: Interval { estimate: ms, lower: ms, upper: ms }, estimated: false }
+            }
+        }
+    }
+}
+
 /// How far away something is.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Distance {
     /// `database` or `API`.
     pub to: String,
@@ -58,7 +81,7 @@ pub struct Distance {
 }
 
 /// What the database was asked to do for some requests, counted.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Work {
     /// Requests it was counted over.
     pub requests: u64,
@@ -78,7 +101,7 @@ impl Work {
 }
 
 /// A statement that was carried out.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Statement {
     /// Its text, with `$1` for what differs between calls.
     pub sql: String,
@@ -100,7 +123,7 @@ impl Statement {
 }
 
 /// How a statement was carried out.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Plan {
     /// The statement.
     pub sql: String,
@@ -125,7 +148,7 @@ pub struct Plan {
 }
 
 /// Something that stands out.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Finding {
     /// What kind of thing.
     pub kind: FindingKind,
@@ -142,7 +165,7 @@ pub struct Finding {
 }
 
 /// What kind of thing stands out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum FindingKind {
     /// A large table is read whole for a few of its rows.
@@ -203,7 +226,7 @@ impl FindingKind {
 }
 
 /// A change tried out in a transaction that was rolled back.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Proof {
     /// What was done, as SQL.
     pub change: String,
@@ -221,7 +244,7 @@ impl Proof {
 }
 
 /// What a database did during a pass.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Activity {
     /// How often it was looked at.
     pub looks: u64,
@@ -254,7 +277,7 @@ pub struct Activity {
 }
 
 /// What sessions were at.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Wait {
     /// `CPU` where a session waited for nothing, else PostgreSQL's type and event, `IO:WALSync`.
     pub what: String,
@@ -263,7 +286,7 @@ pub struct Wait {
 }
 
 /// A session that others waited for.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Blocker {
     /// Its process.
     pub pid: i32,

@@ -1,9 +1,7 @@
 //! How the published guide reads a stress pass.
 
-use serde::{Deserialize, Serialize};
-
 /// What a success rate says: above 95 % go on to latency, from 90 % look into failures, below fix errors first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SuccessReading {
     /// More than 95 %.
     GoOn,
@@ -34,7 +32,7 @@ impl SuccessReading {
 }
 
 /// What a P95 says: below 500 ms good, to 2000 ms it could gain, above it must be worked on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LatencyReading {
     /// Below 500 ms.
     Good,

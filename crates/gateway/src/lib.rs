@@ -3,6 +3,34 @@
 //! [`Gateway::execute`] reads top to bottom as the list of components a request is made of. Each is one module, one timed
 //! phase in [`Timings`], and has two ways: the one that was published as slow and the fix for it. Which way is taken is
 //! chosen once, by [`Strategy`]. There is no HTTP here; `tare-server` adds it.
+//!
+//! ```no_run
+//! use tare_gateway::auth::{Keys, VerifierSettings};
+//! use tare_gateway::{Attributes, Gateway, Settings, Strategy};
+//!
+//! # async fn answer(token: &str, body: &[u8], key: Option<&str>) -> Result<(), Box<dyn std::error::Error>> {
+//! let gateway = Gateway::new(Settings {
+//!     strategy: Strategy::AFTER,
+//!     control: "postgres://gateway@127.0.0.1/control?sslmode=require".parse()?,
+//!     auth: VerifierSettings {
+//!         keys: Keys::Jwks("/etc/tare/jwks.json".into()),
+//!         issuer: "https://issuer.example".into(),
+//!         audience: "actions".into(),
+//!     },
+//!     tls: tare_tls::client(None)?,
+//!     pool: Default::default(),
+//!     tenant: Default::default(),
+//!     audit: Default::default(),
+//! })?;
+//! let reply = gateway.execute(token, body, Attributes { idempotency_key: key }).await;
+//! match reply.result {
+//!     Ok(answer) => println!("{} bytes", answer.len()),
+//!     Err(error) => println!("{error}"),
+//! }
+//! gateway.close().await;
+//! # Ok(())
+//! # }
+//! ```
 
 pub mod action;
 pub mod audit;

@@ -3,7 +3,7 @@
 use tare_evidence::units::{rate, time, times, whole};
 use tare_evidence::{Evidence, Pass};
 
-use crate::plot::{Axis, Chart, Mark, Plot, Row, Scale, Unit};
+use crate::plot::{Axis, Chart, Mark, Plot, Row, Scale, Series, Unit};
 use crate::section::{Section, Table, short, table};
 
 /// All that several runs have in common, a column for each in the order given; the last beside the first.
@@ -124,7 +124,7 @@ fn benches(runs: &[Evidence]) -> Option<Section> {
         description: "A dot for each run in the row of each bench; the table below has the figures.".into(),
         chart: Chart::Rows {
             x: Axis { name: "time of one iteration", unit: Unit::Time, scale: Scale::Logarithmic },
-            series: (0..runs.len()).map(name).collect(),
+            series: (0..runs.len()).map(|nth| Series::new(name(nth), nth)).collect(),
             rows: drawn.collect(),
         },
     };

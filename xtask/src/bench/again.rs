@@ -18,8 +18,7 @@ const ROUNDS: usize = 8;
 
 /// Times both benches of each budget that was missed in turns.
 pub async fn look(session: &mut Session, built: &Built, network: Network, handover: &Path) -> Result<()> {
-    let missed: Vec<_> =
-        missed_by_benches(session.config(), &session.evidence).into_iter().map(Budget::clone).collect();
+    let missed: Vec<_> = missed_by_benches(session.config(), &session.evidence).into_iter().cloned().collect();
     if missed.is_empty() {
         return Ok(());
     }

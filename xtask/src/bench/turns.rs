@@ -18,8 +18,6 @@ use tokio::task::JoinHandle;
 use super::executable::{Bed, LISTED, command, last_words};
 use crate::guard::Guarded;
 
-/// Which of the two is run when: each as often first as second, as often after itself as after the other.
-const TURNS_OF_A_ROUND: [usize; 8] = [0, 1, 1, 0, 1, 0, 0, 1];
 /// How long one turn takes at least: long beside waking a process up, short beside a machine's moods.
 const TURN: Duration = Duration::from_millis(2);
 /// How long the turns of a round take, and of how many times [`TURNS_OF_A_ROUND`] it is at least and at most.
@@ -36,13 +34,25 @@ pub struct Subject<'a> {
     pub bed: &'a Bed,
 }
 
-/// Whose turn it is in a round; in every other one the second is first.
-pub fn turns(round: usize) -> impl Iterator<Item = usize> {
-    TURNS_OF_A_ROUND.into_iter().map(move |nth| (nth + round) % 2)
+/// Which of the two is run when: each as often first as second, as often after itself as after the other.
+pub const TURNS_OF_A_ROUND: [usize; 8] = [0, 1, 1, 0, 1, 0, 0, 1];
+
+/// Whether the second is started and timed first.
+pub const fn is_mirrored(round: usize) -> bool {
+    round % 2 == 1
 }
 
-/// How long one iteration of each takes, in nanoseconds, pair by pair; nothing where one of them cannot be timed in turns.
-pub async fn take(subjects: [Subject<'_>; 2], round: usize) -> Result<Option<Vec<[f64; 2]>>> {
+/// How long one iteration of each takes, in nanoseconds, pair by pair; nothing where one of them cannot be timed in turns. Every other
+/// round is the mirror image of the one before it: whatever comes of being started or timed first comes of it for either.
+pub async fn take([first, second]: [Subject<'_>; 2], round: usize) -> Result<Option<Vec<[f64; 2]>>> {
+    if !is_mirrored(round) {
+        return take_in_order([first, second], round).await;
+    }
+    let taken = take_in_order([second, first], round).await?;
+    Ok(taken.map(|pairs| pairs.into_iter().map(|[second, first]| [first, second]).collect()))
+}
+
+async fn take_in_order(subjects: [Subject<'_>; 2], round: usize) -> Result<Option<Vec<[f64; 2]>>> {
     let [first, second] = subjects.map(Runner::start);
     let (Some(first), Some(second)) = tokio::try_join!(first, second)? else { return Ok(None) };
     let mut runners = [first, second];
@@ -63,7 +73,7 @@ pub async fn take(subjects: [Subject<'_>; 2], round: usize) -> Result<Option<Vec
     let (began, mut times) = (Instant::now(), Vec::new());
     while times.len() < *TIMES.start() || (began.elapsed() < ROUND && times.len() < *TIMES.end()) {
         let mut pair = [0.0, 0.0];
-        for nth in turns(round) {
+        for nth in TURNS_OF_A_ROUND {
             pair[nth] += runners[nth].time(iterations).await? * 2.0 / TURNS_OF_A_ROUND.len() as f64;
         }
         times.push(pair);

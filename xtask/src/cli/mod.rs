@@ -3,6 +3,8 @@
 mod baseline;
 mod calibrate;
 mod compare;
+#[cfg(test)]
+mod documented;
 mod load;
 mod profile;
 
@@ -243,6 +245,10 @@ pub struct Report {
     /// What was improved, for the description of a change: before, after, fixes with their share, lessons.
     #[arg(long, conflicts_with_all = ["html", "open"])]
     pub improvements: bool,
+
+    /// What evidence may hold, as JSON Schema; docs/evidence.schema.json is that.
+    #[arg(long, conflicts_with_all = ["html", "open", "improvements", "markdown", "runs"])]
+    pub schema: bool,
 
     #[command(flatten)]
     pub predicted: Predicted,

@@ -10,7 +10,7 @@ use tare_stress::Extent;
 use tare_testbed::{Network, Testbed};
 
 use super::sides::Sides;
-use crate::bench::turns::turns;
+use crate::bench::turns::{TURNS_OF_A_ROUND, is_mirrored};
 use crate::pass::Running;
 use crate::session::Session;
 use crate::stress::{Amount, PUBLISHED_ACTION};
@@ -49,7 +49,9 @@ impl Servers {
     pub async fn turns(&mut self, strategy: Strategy, round: usize, session: &Session) -> Result<Vec<Vec<[f64; 2]>>> {
         let stop = &session.stop;
         let (mut running, audited) = (Vec::new(), self.audit_rows().await?);
-        for (testbed, program) in self.testbeds.iter_mut().zip(&self.programs) {
+        let order = if is_mirrored(round) { [1, 0] } else { [0, 1] };
+        for side in order {
+            let (program, testbed) = (&self.programs[side], &mut self.testbeds[side]);
             // A bench may have put them elsewhere.
             testbed.put_at(self.network).await?;
             running.push(Running::start(program, testbed, strategy, PUBLISHED_ACTION).await?);
@@ -63,13 +65,14 @@ impl Servers {
         for _ in 0..TIMES {
             let mut pairs = [[0.0; 2]; FIGURES.len()];
             let mut passes = [0.0; 2];
-            for nth in turns(round) {
-                passes[nth] += 1.0;
-                let pass = running[nth].pass(amount(strategy), stop).await?;
+            for turn in TURNS_OF_A_ROUND {
+                let side = order[turn];
+                passes[side] += 1.0;
+                let pass = running[turn].pass(amount(strategy), stop).await?;
                 sent += pass.requests + pass.warmup;
                 for (pair, figure) in pairs.iter_mut().zip(figures(&pass)) {
                     // The mean so far.
-                    pair[nth] += (figure - pair[nth]) / passes[nth];
+                    pair[side] += (figure - pair[side]) / passes[side];
                 }
             }
             for (measured, pair) in measured.iter_mut().zip(pairs) {

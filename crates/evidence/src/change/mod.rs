@@ -4,6 +4,7 @@ mod decide;
 mod estimate;
 mod samples;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::units::{rate, time, whole};
@@ -14,7 +15,7 @@ pub use self::estimate::{Estimate, typical};
 pub use self::samples::{Samples, changed_times};
 
 /// Two states of the code, and every figure of both.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Changes {
     /// What is compared with.
     pub base: State,
@@ -31,7 +32,7 @@ pub struct Changes {
 }
 
 /// A state of the code.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct State {
     /// As it was asked for: `main`, `the working tree`, `baseline main`.
     pub name: String,
@@ -42,7 +43,7 @@ pub struct State {
 }
 
 /// How two states were measured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Method {
     /// In turns on one machine in one go: a pair of figures is of the same moment.
@@ -52,7 +53,7 @@ pub enum Method {
 }
 
 /// One figure of one id in both states.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Change {
     /// `component/way` of a bench, `stress/strategy` of a pass.
     pub id: String,
@@ -73,7 +74,7 @@ pub struct Change {
 }
 
 /// A figure that two states have, and its unit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Figure {
     /// Of one iteration of a bench, in nanoseconds.
@@ -95,7 +96,7 @@ pub enum Figure {
 }
 
 /// What a change comes to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
     /// Proven to be better; of a count, less.

@@ -79,11 +79,24 @@ pub fn html(evidence: &Evidence, predict_ms: &[f64], links: &[Link]) -> Result<S
     let page = Page::of(format!("tare {}", evidence.run.command), &sections[1..]);
     render(&Page {
         outcome,
-        next: next(evidence),
+        next: next(evidence).or_else(|| next_of_a_run(evidence)),
         verdict: Some(verdict_sentence(evidence)),
         setting: Some(setting(evidence)),
         links,
         ..page
+    })
+}
+
+/// What to do after a run that was to find out whether all is well.
+fn next_of_a_run(evidence: &Evidence) -> Option<String> {
+    if evidence.run.interrupted || evidence.checks.is_empty() {
+        return None;
+    }
+    Some(match missed(&evidence.checks).next() {
+        Some(check) => format!("look into {}: {} where {} is required.", check.what, check.measured, check.required),
+        None => "cargo xtask perf --matrix tells which fix is worth most; cargo xtask profile --url tells what a service of your own \
+                 waits for (docs/own-service.md)."
+            .into(),
     })
 }
 

@@ -1,23 +1,30 @@
 //! Pictures as SVG.
 
-use plotters::coord::Shift;
+use plotters::coord::{CoordTranslate, Shift};
 use plotters::prelude::*;
-use plotters::series::{DashedLineSeries, LineSeries};
+use plotters::series::LineSeries;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use super::axis::Ruler;
-use super::{Axis, Chart, Line, Mark, Plot, Row};
+use super::{Axis, Chart, Line, Mark, Plot, Row, Series};
 
 /// Pixels: as wide as a page's column, and on a phone to be moved below one's finger.
 const WIDTH: u32 = 760;
 const HEIGHT: u32 = 360;
 /// Of one row.
 const ROW: u32 = 24;
+/// What is below the rows: the axis, its ticks and its name.
+const BELOW: u32 = 60;
 /// Of one character, about.
-const CHARACTER: u32 = 8;
+const CHARACTER: u32 = 9;
 /// What of a row's name is shown.
 const LONGEST_NAME: usize = 34;
-const TEXT: u32 = 14;
+const TEXT: u32 = 17;
+/// A line of names, and where the first one begins.
+const LINE: u32 = 24;
+const INDENT: i32 = 12;
+/// More points than this are a line, and need no marks.
+const MARKED: usize = 12;
 
 /// Told apart also by those who see fewer colours (Okabe and Ito, Color Universal Design, 2008). The page gives each another shade
 /// where it is dark.
@@ -29,6 +36,8 @@ const COLOURS: [RGBColor; 6] = [
     RGBColor(0xe6, 0x9f, 0x00),
     RGBColor(0x56, 0xb4, 0xe9),
 ];
+/// Light shades of the first two.
+const PALE: [RGBColor; 2] = [RGBColor(0xf2, 0xcd, 0xb0), RGBColor(0xa9, 0xcf, 0xe6)];
 /// What is written, and the lines behind it.
 const INK: RGBColor = RGBColor(0x1a, 0x1a, 0x1b);
 const FAINT: RGBColor = RGBColor(0xdd, 0xdd, 0xdc);
@@ -53,7 +62,9 @@ fn draw_lines(text: &mut String, x: &Axis, y: &Axis, lines: &[Line]) -> Option<D
     let up = Ruler::over(y, points().map(|(_, y)| *y))?;
     let mut drawn = || {
         let area = SVGBackend::with_string(text, (WIDTH, HEIGHT)).into_drawing_area();
-        let area = legend(area, lines.iter().map(|line| &*line.name))?;
+        let names: Vec<_> =
+            lines.iter().enumerate().map(|(nth, line)| (&*line.name, colour(nth, false), Some(nth))).collect();
+        let area = legend(area, &names)?;
         let mut chart = ChartBuilder::on(&area)
             .margin_right(30)
             .margin_top(8)
@@ -72,11 +83,11 @@ fn draw_lines(text: &mut String, x: &Axis, y: &Axis, lines: &[Line]) -> Option<D
             .y_desc(y.name)
             .draw()?;
         for (nth, line) in lines.iter().enumerate() {
-            let style = COLOURS[nth % COLOURS.len()].stroke_width(2);
-            let points = line.points.iter().copied().filter(|(x, y)| x.is_finite() && y.is_finite());
-            match is_dashed(nth) {
-                true => drop(chart.draw_series(DashedLineSeries::new(points, 7, 4, style))?),
-                false => drop(chart.draw_series(LineSeries::new(points, style))?),
+            let colour = colour(nth, false);
+            let points = || line.points.iter().copied().filter(|(x, y)| x.is_finite() && y.is_finite());
+            chart.draw_series(LineSeries::new(points(), colour.stroke_width(2)))?;
+            if line.points.len() <= MARKED {
+                points().try_for_each(|at| mark(chart.plotting_area(), nth, at, colour))?;
             }
         }
         area.present()?;
@@ -85,22 +96,24 @@ fn draw_lines(text: &mut String, x: &Axis, y: &Axis, lines: &[Line]) -> Option<D
     Some(drawn())
 }
 
-fn draw_rows(text: &mut String, x: &Axis, series: &[String], rows: &[Row]) -> Option<Drawn> {
+fn draw_rows(text: &mut String, x: &Axis, series: &[Series], rows: &[Row]) -> Option<Drawn> {
     let marks = || rows.iter().flat_map(|row| &row.marks).filter(|mark| mark.is_finite());
     let ends = |mark: &Mark| {
         [Some(mark.from), Some(mark.to), mark.interval.map(|ends| ends[0]), mark.interval.map(|ends| ends[1])]
     };
     let across = Ruler::over(x, marks().flat_map(ends).flatten())?;
     let down = Ruler::of_rows(rows.iter().map(|row| shortened(&row.name)).collect());
+    let of_series = |nth: usize| series.get(nth).map_or(INK, |series| colour(series.colour, series.pale));
+    let names: Vec<_> = (0..series.len()).map(|nth| (&*series[nth].name, of_series(nth), None)).collect();
     let widest = rows.iter().map(|row| shortened(&row.name).chars().count()).max().unwrap_or(0) as u32;
     let mut drawn = || {
-        let below_the_rows = 100;
-        let area = SVGBackend::with_string(text, (WIDTH, ROW * rows.len() as u32 + below_the_rows)).into_drawing_area();
-        let area = legend(area, series.iter().map(|name| &**name))?;
+        let height = ROW * rows.len() as u32 + BELOW + legend_height(&names);
+        let area = SVGBackend::with_string(text, (WIDTH, height)).into_drawing_area();
+        let area = legend(area, &names)?;
         let mut chart = ChartBuilder::on(&area)
             .margin_right(36)
             .margin_top(8)
-            .x_label_area_size(48)
+            .x_label_area_size(BELOW - 8)
             .y_label_area_size(widest * CHARACTER + 16)
             .build_cartesian_2d(across.clone(), down.clone())?;
         chart
@@ -116,11 +129,13 @@ fn draw_rows(text: &mut String, x: &Axis, series: &[String], rows: &[Row]) -> Op
         for (nth, row) in rows.iter().enumerate() {
             for mark in row.marks.iter().filter(|mark| mark.is_finite()) {
                 let middle = nth as f64 + 0.5;
-                let style = COLOURS[mark.series % COLOURS.len()].filled();
+                let style = of_series(mark.series).filled();
+                let thin = if series.get(mark.series).is_some_and(|series| series.pale) { 0.3 } else { 0.2 };
                 match mark.from == mark.to {
                     true => drop(chart.draw_series([Circle::new((mark.to, middle), 5, style)])?),
                     false => {
-                        let corners = [(across.clamped(mark.from), nth as f64 + 0.2), (mark.to, nth as f64 + 0.8)];
+                        let corners =
+                            [(across.clamped(mark.from), nth as f64 + thin), (mark.to, nth as f64 + 1.0 - thin)];
                         chart.draw_series([Rectangle::new(corners, style)])?;
                     }
                 }
@@ -138,33 +153,72 @@ fn draw_rows(text: &mut String, x: &Axis, series: &[String], rows: &[Row]) -> Op
     Some(drawn())
 }
 
-/// Names with their colours in a line on top, where there are several; and what is left below.
-fn legend<'a, 'b>(
-    area: Area<'a>,
-    names: impl Iterator<Item = &'b str> + Clone,
-) -> Result<Area<'a>, Box<dyn std::error::Error>> {
-    if names.clone().count() < 2 {
+/// A name, its colour, and the number of its line where it is one.
+type Named<'a> = (&'a str, RGBColor, Option<usize>);
+
+/// Where each name is written: from the left, and in which line.
+fn places(names: &[Named<'_>]) -> Vec<(i32, u32)> {
+    let (mut at, mut line) = (INDENT, 0);
+    let place = |(name, ..): &Named<'_>| {
+        let wide = (shortened(name).chars().count() as u32 * CHARACTER) as i32 + 40;
+        if at > INDENT && at + wide > WIDTH as i32 {
+            (at, line) = (INDENT, line + 1);
+        }
+        let place = (at, line);
+        at += wide;
+        place
+    };
+    names.iter().map(place).collect()
+}
+
+/// One name says nothing that the title does not.
+fn legend_height(names: &[Named<'_>]) -> u32 {
+    match places(names).last() {
+        Some((_, line)) if names.len() > 1 => (line + 1) * LINE,
+        _ => 0,
+    }
+}
+
+/// Names with their colours on top, where there are several; and what is left below.
+fn legend<'a>(area: Area<'a>, names: &[Named<'_>]) -> Result<Area<'a>, Box<dyn std::error::Error>> {
+    let height = legend_height(names);
+    if height == 0 {
         return Ok(area);
     }
-    let (top, below) = area.split_vertically(26);
+    let (top, below) = area.split_vertically(height);
     let written = ("sans-serif", TEXT, &INK).into_text_style(&top).pos(Pos::new(HPos::Left, VPos::Center));
-    let mut at = 12;
-    for (nth, name) in names.enumerate() {
-        let colour = COLOURS[nth % COLOURS.len()];
-        let (name, middle) = (shortened(name), 14);
-        let parts = if is_dashed(nth) { vec![(at, at + 8), (at + 12, at + 20)] } else { vec![(at, at + 20)] };
-        for (from, to) in parts {
-            top.draw(&Rectangle::new([(from, middle - 2), (to, middle + 2)], colour.filled()))?;
+    for ((name, colour, line), (left, row)) in names.iter().zip(places(names)) {
+        let middle = (row * LINE + LINE / 2) as i32;
+        match line {
+            Some(nth) => {
+                top.draw(&PathElement::new([(left, middle), (left + 20, middle)], colour.stroke_width(2)))?;
+                mark(&top, *nth, (left + 10, middle), *colour)?;
+            }
+            None => top.draw(&Rectangle::new([(left + 4, middle - 6), (left + 16, middle + 6)], colour.filled()))?,
         }
-        top.draw(&Text::new(name.clone(), (at + 26, middle), written.clone()))?;
-        at += 26 + (name.chars().count() as u32 * CHARACTER) as i32 + 18;
+        top.draw(&Text::new(shortened(name), (left + 26, middle), written.clone()))?;
     }
     Ok(below)
 }
 
-/// Every other one, for lines to differ by more than their colour.
-const fn is_dashed(nth: usize) -> bool {
-    nth % 2 == 1
+/// Marks a point of a line, for lines to differ by more than their colour.
+fn mark<C: CoordTranslate>(
+    area: &DrawingArea<SVGBackend<'_>, C>,
+    nth: usize,
+    at: C::From,
+    colour: RGBColor,
+) -> Result<(), Box<dyn std::error::Error>> {
+    match nth % 3 {
+        0 => area.draw(&Circle::new(at, 5, colour.filled()))?,
+        1 => area.draw(&TriangleMarker::new(at, 7, colour.filled()))?,
+        _ => area.draw(&Cross::new(at, 5, colour.stroke_width(2)))?,
+    }
+    Ok(())
+}
+
+fn colour(nth: usize, pale: bool) -> RGBColor {
+    let full = COLOURS[nth % COLOURS.len()];
+    if pale { PALE[nth % PALE.len()] } else { full }
 }
 
 fn shortened(name: &str) -> String {

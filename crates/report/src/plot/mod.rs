@@ -6,6 +6,10 @@ mod draw;
 pub(crate) use self::axis::{Axis, Scale, Unit};
 pub(crate) use self::draw::svg;
 
+/// The colours of what is without fixes, and of what is with them.
+pub(crate) const BEFORE: usize = 0;
+pub(crate) const AFTER: usize = 1;
+
 /// A picture.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Plot {
@@ -22,7 +26,26 @@ pub(crate) enum Chart {
     /// Lines through points, from left to right.
     Lines { x: Axis, y: Axis, lines: Vec<Line> },
     /// Rows of marks, one below the other.
-    Rows { x: Axis, series: Vec<String>, rows: Vec<Row> },
+    Rows { x: Axis, series: Vec<Series>, rows: Vec<Row> },
+}
+
+/// What marks of one colour have in common.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Series {
+    pub name: String,
+    /// The number of a colour, and whether a light shade of it: for what the others stand beside.
+    pub colour: usize,
+    pub pale: bool,
+}
+
+impl Series {
+    pub fn new(name: impl Into<String>, colour: usize) -> Self {
+        Self { name: name.into(), colour, pale: false }
+    }
+
+    pub fn pale(name: impl Into<String>, colour: usize) -> Self {
+        Self { pale: true, ..Self::new(name, colour) }
+    }
 }
 
 /// A line, and its name.
@@ -42,7 +65,7 @@ pub(crate) struct Row {
 /// A bar where it has a length, and a dot where it has none.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Mark {
-    /// Which of the chart's series it belongs to, and by that its colour.
+    /// Which of the chart's series it belongs to.
     pub series: usize,
     pub from: f64,
     pub to: f64,

@@ -4,7 +4,7 @@ use tare_evidence::units::{percent, range, rate, time, times, whole};
 use tare_evidence::{Evidence, Fit, Range, Row};
 
 use super::{Section, table};
-use crate::plot::{self, Axis, Chart, Mark, Plot, Scale, Unit};
+use crate::plot::{self, AFTER, Axis, BEFORE, Chart, Mark, Plot, Scale, Series, Unit};
 
 /// The comparison. Where the database was at some distance its times are comparable, and each is told to be in the
 /// published range or not.
@@ -43,7 +43,8 @@ fn plot(rows: &[Row]) -> Plot {
         let measured = measured.filter_map(|(series, at)| at.map(|at| Mark::dot(series + 2, at, None)));
         plot::Row { name: row.what.clone(), marks: published.chain(measured).collect() }
     };
-    let series = ["published before", "published after", "this run before", "this run after"];
+    let published = |name, colour| Series::pale(format!("published {name}"), colour);
+    let measured = |name, colour| Series::new(format!("this run {name}"), colour);
     Plot {
         title: "As published, and in this run".into(),
         description: "Times of each component and of requests, as published and as measured, each before and after the fixes; the \
@@ -51,7 +52,12 @@ fn plot(rows: &[Row]) -> Plot {
             .into(),
         chart: Chart::Rows {
             x: Axis { name: "time", unit: Unit::Time, scale: Scale::Logarithmic },
-            series: series.map(str::to_owned).into(),
+            series: vec![
+                published("before", BEFORE),
+                published("after", AFTER),
+                measured("before", BEFORE),
+                measured("after", AFTER),
+            ],
             rows: times.map(row).collect(),
         },
     }

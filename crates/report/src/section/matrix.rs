@@ -4,7 +4,7 @@ use tare_evidence::units::{percent, time};
 use tare_evidence::{Cell, Evidence, Interval, Matrix, MatrixRow};
 
 use super::{Section, table};
-use crate::plot::{Axis, Chart, Mark, Plot, Row, Scale, Unit};
+use crate::plot::{AFTER, Axis, BEFORE, Chart, Mark, Plot, Row, Scale, Series, Unit};
 
 /// All that is told of the matrix, in the order it is read.
 pub(super) fn sections(evidence: &Evidence) -> Vec<Section> {
@@ -46,7 +46,7 @@ fn plot(rows: &[MatrixRow]) -> Plot {
             .into(),
         chart: Chart::Rows {
             x: Axis { name: "less than before", unit: Unit::Share, scale: Scale::Linear },
-            series: vec!["measured".into(), "published".into()],
+            series: vec![Series::new("measured", AFTER), Series::new("published", BEFORE)],
             rows: rows.iter().map(row).collect(),
         },
     }

@@ -12,7 +12,7 @@ use serde::Serialize;
 use tare_evidence::units::{percent, rate, time, whole};
 use tare_evidence::{Bench, Ceiling, Check, Evidence, Interval, Network};
 
-use crate::plot::{Axis, Chart, Mark, Plot, Row, Scale, Unit};
+use crate::plot::{AFTER, Axis, Chart, Mark, Plot, Row, Scale, Series, Unit};
 
 /// A title, sentences, and perhaps a table and a figure.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -204,14 +204,14 @@ fn benches(evidence: &Evidence) -> Option<Section> {
 fn medians(benches: &[Bench]) -> Plot {
     let row = |bench: &Bench| {
         let Interval { estimate, lower, upper } = bench.median_ns;
-        Row { name: bench.id.clone(), marks: vec![Mark::dot(1, estimate / 1e6, Some([lower / 1e6, upper / 1e6]))] }
+        Row { name: bench.id.clone(), marks: vec![Mark::dot(0, estimate / 1e6, Some([lower / 1e6, upper / 1e6]))] }
     };
     Plot {
         title: "Median of each bench, and the interval it lies in with 95 % confidence".into(),
         description: "A dot for each bench, from nanoseconds to seconds; the table below has the figures.".into(),
         chart: Chart::Rows {
             x: Axis { name: "time of one iteration", unit: Unit::Time, scale: Scale::Logarithmic },
-            series: Vec::new(),
+            series: vec![Series::new("this run", AFTER)],
             rows: benches.iter().map(row).collect(),
         },
     }
@@ -228,10 +228,29 @@ fn how(evidence: &Evidence) -> Option<Section> {
     let machine = format!("{}, {} GiB of memory.", machine.system, machine.memory_bytes >> 30);
     Some(Section {
         title: "How it was measured".into(),
-        paragraphs: [Some(machine), settings].into_iter().flatten().collect(),
+        paragraphs: [Some(machine), settings, noise(&evidence.benches)].into_iter().flatten().collect(),
         table: table(&["step", "took"], rows),
         ..Section::default()
     })
+}
+
+/// How sure the medians of benches are.
+fn noise(benches: &[Bench]) -> Option<String> {
+    let off = |bench: &Bench| {
+        let Interval { estimate, lower, upper } = bench.median_ns;
+        (upper - lower) / 2.0 / estimate
+    };
+    let mut all: Vec<_> =
+        benches.iter().map(|bench| (off(bench), &*bench.id)).filter(|(off, _)| off.is_finite()).collect();
+    all.sort_by(|one, other| one.0.total_cmp(&other.0));
+    let (usual, _) = all.get(all.len() / 2)?;
+    let (most, id) = all.last()?;
+    let shown = |share: f64| percent((share * 1e3).round() / 1e3);
+    Some(format!(
+        "Noise: the 95 % interval of a bench's median is ± {} in half of the benches, and at most ± {} ({id}).",
+        shown(*usual),
+        shown(*most)
+    ))
 }
 
 pub(crate) fn table(header: &[&str], rows: Vec<Vec<String>>) -> Option<Table> {

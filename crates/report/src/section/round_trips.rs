@@ -39,6 +39,8 @@ pub(super) fn round_trips(evidence: &Evidence, predict_ms: &[f64]) -> Option<Sec
 
 /// How far lines are drawn, in milliseconds.
 const FAR: f64 = 100.0;
+/// And how many marks they have.
+const STEPS: u32 = 5;
 /// More lines than this cannot be told apart.
 const LINES: usize = 5;
 
@@ -54,7 +56,8 @@ fn plot(benches: &[Bench]) -> Plot {
     }
     let line = |bench: &&Bench| {
         let law = bench.law.as_ref()?;
-        Some(Line { name: bench.id.clone(), points: vec![(0.0, law.at(0.0)), (FAR, law.at(FAR))] })
+        let points = (0..=STEPS).map(|step| f64::from(step) * FAR / f64::from(STEPS));
+        Some(Line { name: bench.id.clone(), points: points.map(|distance| (distance, law.at(distance))).collect() })
     };
     Plot {
         title: "What distance makes of a request's time".into(),

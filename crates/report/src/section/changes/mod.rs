@@ -3,9 +3,10 @@
 use std::collections::HashSet;
 
 use tare_evidence::units::{percent, whole};
-use tare_evidence::{Change, Changes, Check, Evidence, Figure, Method, State, Verdict};
+use tare_evidence::{Change, Changes, Check, Evidence, Figure, Interval, Method, State, Verdict};
 
 use super::{Section, Table, short, table};
+use crate::plot::{AFTER, Axis, BEFORE, Chart, Mark, Plot, Row, Scale, Series, Unit};
 
 /// Changes that a sentence names; more are hard to read.
 const NAMED: usize = 8;
@@ -24,6 +25,7 @@ pub(crate) fn sections(evidence: &Evidence) -> Vec<Section> {
             .chain(changes.remarks.iter().cloned())
             .collect(),
         table: rows(changes, &told),
+        plots: vec![plot(changes)],
         essential: true,
         ..Section::default()
     };
@@ -35,6 +37,34 @@ pub(crate) fn sections(evidence: &Evidence) -> Vec<Section> {
     let same = same.map(|(title, table)| Section { title: title.into(), table, ..Section::default() });
     [what_changed].into_iter().chain(same).collect()
 }
+
+/// What is timed, with the interval of each difference.
+fn plot(changes: &Changes) -> Plot {
+    let (slower, faster) = (Verdict::Slower, Verdict::Faster);
+    let verdicts = [(slower, BEFORE), (faster, AFTER), (Verdict::Same, SAME), (Verdict::Undecided, UNDECIDED)];
+    let row = |change: &Change| {
+        let Interval { estimate, lower, upper } = change.ratio?;
+        let series = verdicts.iter().position(|(verdict, _)| *verdict == change.verdict)?;
+        let mark = Mark::dot(series, estimate - 1.0, Some([lower - 1.0, upper - 1.0]));
+        Some(Row { name: change.what(), marks: vec![mark] })
+    };
+    Plot {
+        title: format!("Each time of {} beside {}", changes.head.name, changes.base.name),
+        description:
+            "A dot for each figure, how much more or less it is, with the interval it lies in; the tables have the \
+                      figures."
+                .into(),
+        chart: Chart::Rows {
+            x: Axis { name: "more, or less, than the base", unit: Unit::Share, scale: Scale::Linear },
+            series: verdicts.map(|(verdict, colour)| Series::new(verdict.word(Figure::Time), colour)).into(),
+            rows: changes.changes.iter().filter_map(row).collect(),
+        },
+    }
+}
+
+/// The colours of what is as before, and of what is not known.
+const SAME: usize = 2;
+const UNDECIDED: usize = 4;
 
 /// What became worse, the worst first, and then what became better, the best first.
 pub(crate) fn changed(changes: &Changes) -> Vec<&Change> {

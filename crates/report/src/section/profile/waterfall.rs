@@ -5,7 +5,7 @@ use tare_evidence::{Component, Distance, Evidence, Profile};
 
 use super::super::bar::bar;
 use super::{Section, name, with_interval};
-use crate::plot::{Axis, Chart, Mark, Plot, Row, Scale, Unit};
+use crate::plot::{Axis, Chart, Mark, Plot, Row, Scale, Series, Unit};
 
 /// Characters of a whole request.
 const WIDTH: usize = 48;
@@ -49,13 +49,13 @@ fn plot<'a>(action: &str, profiles: impl Iterator<Item = &'a Profile>) -> Plot {
             rows.push(Row { name: format!("{strategy}: {name}"), marks: vec![mark] });
             gone += ms.estimate;
         }
-        series.push(strategy);
+        series.push(Series::new(strategy, nth));
     }
     Plot {
         title: format!("{action}, a typical request as its time goes by"),
         description: format!(
             "A bar for each component of {action} under {}, beginning where the one before it ended.",
-            series.join(" and under ")
+            series.iter().map(|one| &*one.name).collect::<Vec<_>>().join(" and under ")
         ),
         chart: Chart::Rows {
             x: Axis { name: "since the request was sent", unit: Unit::Time, scale: Scale::Linear },
