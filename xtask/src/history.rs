@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, bail};
 use tare_evidence::Recorded;
 
-use crate::Ending;
 use crate::cli::History;
 use crate::session::{read_config, read_evidence, show};
+use crate::{Ending, workspace};
 
 /// What could not be used is named up to this many.
 const NAMED: usize = 10;
@@ -17,7 +17,8 @@ const NAMED: usize = 10;
 /// `cargo xtask history`.
 pub fn run(options: &History) -> Result<Ending> {
     let config = read_config(&options.config)?;
-    let Read { runs, interrupted, copies, unusable } = read(&options.folder);
+    let folder = workspace::resolve(&options.folder);
+    let Read { runs, interrupted, copies, unusable } = read(&folder);
     for why in unusable.iter().take(NAMED) {
         eprintln!("left out: {why}");
     }
@@ -32,7 +33,7 @@ pub fn run(options: &History) -> Result<Ending> {
     if runs.is_empty() {
         bail!(
             "there is no evidence.json of a complete run below {}; `cargo xtask perf` writes one for each run to target/perf",
-            options.folder.display()
+            folder.display()
         );
     }
     let groups = tare_evidence::history(runs, &config.compare);

@@ -6,6 +6,7 @@ use tare_evidence::units::{percent, rate, time, times};
 use tare_evidence::{AFTER, Evidence, MatrixRow, Pass};
 
 use crate::markdown::{escape, line, rule};
+use crate::section::profile::finding;
 use crate::section::{setting, verdict_sentence};
 
 /// The strategy without any fix.
@@ -81,7 +82,7 @@ fn lessons(evidence: &Evidence) -> String {
              of distance count."
         )
     });
-    let findings = evidence.profiles.iter().map(|profile| profile.finding.clone());
+    let findings = evidence.profiles.iter().map(|profile| finding(profile, evidence));
     let interactions = evidence.matrix.iter().flat_map(|matrix| matrix.interactions.clone());
     let lessons = distance.into_iter().chain(findings).chain(interactions).filter(|lesson| !lesson.is_empty());
     lessons.map(|lesson| format!("- {}\n", escape(&lesson))).collect()

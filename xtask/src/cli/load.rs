@@ -82,7 +82,7 @@ pub struct Stress {
     #[command(flatten)]
     pub subject: Subject,
 
-    /// What to send, by weight: a file with [[actions]] of name, weight, method, path, headers, body or body_file, and expect.
+    /// What to send, by weight: a file with `[[actions]]` of name, weight, method, path, headers, body or body_file, and expect.
     #[arg(long, value_name = "FILE", requires = "url", conflicts_with_all = ["body", "method", "headers", "promises"])]
     pub mix: Option<PathBuf>,
 

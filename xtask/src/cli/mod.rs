@@ -3,8 +3,6 @@
 mod baseline;
 mod calibrate;
 mod compare;
-#[cfg(test)]
-mod documented;
 mod load;
 mod profile;
 
@@ -257,7 +255,7 @@ pub struct Report {
 #[derive(Debug, Args)]
 pub struct History {
     /// Where runs are looked for, in every folder below.
-    #[arg(value_name = "FOLDER")]
+    #[arg(value_name = "FOLDER", default_value = "target/perf")]
     pub folder: PathBuf,
 
     /// Also the runs on other machines, PostgreSQL versions and networks than the latest.

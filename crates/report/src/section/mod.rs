@@ -4,7 +4,7 @@ mod bar;
 pub(crate) mod changes;
 mod comparison;
 mod matrix;
-mod profile;
+pub(crate) mod profile;
 mod round_trips;
 mod stress;
 

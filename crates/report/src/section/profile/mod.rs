@@ -26,6 +26,14 @@ pub(super) fn sections(evidence: &Evidence) -> Vec<Section> {
     told
 }
 
+/// What the figures of a profile come to. Where there are several of a service's strategies, with the action that it is of.
+pub(crate) fn finding(profile: &Profile, evidence: &Evidence) -> String {
+    match (&profile.strategy, evidence.profiles.len()) {
+        (None, _) | (_, 1) => profile.finding.clone(),
+        _ => format!("{} {}", profile.name, profile.finding),
+    }
+}
+
 /// The strategy, and the action where it is not our own service's.
 fn name(profile: &Profile) -> String {
     match &profile.strategy {

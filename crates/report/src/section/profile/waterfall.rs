@@ -4,7 +4,7 @@ use tare_evidence::units::{percent, time};
 use tare_evidence::{Component, Distance, Evidence, Profile};
 
 use super::super::bar::bar;
-use super::{Section, name, with_interval};
+use super::{Section, finding, name, with_interval};
 use crate::plot::{Axis, Chart, Mark, Plot, Row, Scale, Series, Unit};
 
 /// Characters of a whole request.
@@ -16,7 +16,7 @@ pub(super) fn waterfall(evidence: &Evidence) -> Option<Section> {
     let sentences = evidence
         .profiles
         .iter()
-        .flat_map(|profile| [Some(profile.finding.clone()), distances(&profile.distances)].into_iter().flatten());
+        .flat_map(|profile| [Some(finding(profile, evidence)), distances(&profile.distances)].into_iter().flatten());
     (!drawn.is_empty()).then(|| Section {
         title: "One request at a time".into(),
         paragraphs: sentences.collect(),
@@ -43,7 +43,8 @@ fn plot<'a>(action: &str, profiles: impl Iterator<Item = &'a Profile>) -> Plot {
     for (nth, profile) in profiles.enumerate() {
         let strategy = profile.strategy.clone().unwrap_or_else(|| "as it is".into());
         let mut gone = 0.0;
-        for Component { name, ms, .. } in &profile.components {
+        // What took no time is nowhere.
+        for Component { name, ms, .. } in profile.components.iter().filter(|component| component.ms.estimate > 0.0) {
             let interval = (ms.lower < ms.upper).then_some([gone + ms.lower, gone + ms.upper]);
             let mark = Mark { series: nth, from: gone, to: gone + ms.estimate, interval };
             rows.push(Row { name: format!("{strategy}: {name}"), marks: vec![mark] });
