@@ -1,10 +1,14 @@
 //! Evidence of earlier runs, shown again.
 
+use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use tare_evidence::Evidence;
+use tare_evidence::{Bench, Evidence};
 use tare_report::Link;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 use crate::cli::Report;
 use crate::session::{read_evidence, runs, show, shown, write_atomically};
@@ -26,6 +30,9 @@ pub fn run(options: &Report) -> Result<Ending> {
         given => given.iter().map(|path| evidence_in(path)).collect(),
     };
     let runs = paths.iter().map(|path| read_evidence(path)).collect::<Result<Vec<_>>>()?;
+    if runs.len() > 1 && !options.predicted.distances_ms.is_empty() {
+        bail!("--predict tells of one run; {} are given", runs.len());
+    }
     match (runs.as_slice(), options) {
         ([_, _, ..], Report { improvements: true, .. }) => {
             bail!("--improvements tells of one run; {} are given", runs.len())
@@ -76,21 +83,27 @@ pub fn write_page(evidence: &Evidence, predict_ms: &[f64], folder: &Path) -> Res
     write_atomically(&folder.join(PAGE), &page)
 }
 
-/// Criterion's own pages of what was measured, where it made any: not of quick runs.
+/// Criterion's own pages of what was measured, where it made any: not of quick runs. It keeps those of the latest measurement alone.
 fn links(evidence: &Evidence, folder: &Path) -> Vec<Link> {
     let home = criterion::home();
-    let Some(to_home) = relative(folder, &home) else { return Vec::new() };
+    let (Ok(from), Ok(to)) = (folder.canonicalize(), home.canonicalize()) else { return Vec::new() };
+    let began = OffsetDateTime::parse(&evidence.run.started_at, &Rfc3339).ok();
+    let took = Duration::from_secs_f64(evidence.steps.iter().map(|step| step.seconds).sum::<f64>() + 60.0);
+    let (Some(to_home), Some(began)) = (relative(&from, &to), began) else { return Vec::new() };
     let page = |id: &str| format!("{id}/report/index.html");
-    let made = evidence.benches.iter().filter(|bench| home.join(page(&bench.id)).is_file());
+    let is_of_this_run = |bench: &&Bench| {
+        let made = fs::metadata(home.join(page(&bench.id))).and_then(|page| page.modified());
+        made.is_ok_and(|made| (began..began + took).contains(&OffsetDateTime::from(made)))
+    };
+    let made = evidence.benches.iter().filter(is_of_this_run);
     made.map(|bench| Link { name: bench.id.clone(), address: format!("{to_home}/{}", page(&bench.id)) }).collect()
 }
 
-/// The way from one folder to another; nothing where they have nothing in common.
+/// The way from one absolute folder to another, as a link; nothing where they have nothing in common.
 fn relative(from: &Path, to: &Path) -> Option<String> {
-    let (from, to) = (std::path::absolute(from).ok()?, std::path::absolute(to).ok()?);
     let common = from.ancestors().find(|ancestor| to.starts_with(ancestor) && ancestor.parent().is_some())?;
     let up = from.strip_prefix(common).ok()?.components().map(|_| "..".to_owned());
-    let down = to.strip_prefix(common).ok()?.components().map(|part| part.as_os_str().to_string_lossy().into_owned());
+    let down = to.strip_prefix(common).ok()?.components().map(|part| escaped(&part.as_os_str().to_string_lossy()));
     Some(up.chain(down).collect::<Vec<_>>().join("/"))
 }
 
@@ -104,6 +117,11 @@ fn latest() -> Result<PathBuf> {
     latest.with_context(|| format!("there is no run in {} yet; `cargo xtask perf --quick` makes one", output.display()))
 }
 
+/// What would end the path of an address.
+fn escaped(part: &str) -> String {
+    part.replace('%', "%25").replace('#', "%23").replace('?', "%3F")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -114,5 +132,6 @@ mod tests {
         assert_eq!(way("/a/target/perf/run", "/a/target/criterion").unwrap(), "../../criterion");
         assert_eq!(way("/a/target", "/a/target/criterion").unwrap(), "criterion");
         assert_eq!(way("/tmp/run", "/a/target/criterion"), None);
+        assert_eq!(way("/a/run", "/a/50 %/criterion#2").unwrap(), "../50 %25/criterion%232");
     }
 }

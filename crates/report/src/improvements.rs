@@ -46,11 +46,11 @@ fn before_and_after(evidence: &Evidence) -> String {
     let rows = figures.into_iter().map(|(name, of, shown)| {
         let [before, after] = passes.map(|pass| pass.map(of));
         let gain = match (before, after, name) {
-            (_, _, "success") => String::new(),
-            (Some(before), Some(after), "throughput") => times(after / before),
-            (Some(before), Some(after), _) => times(before / after),
-            _ => String::new(),
+            (Some(before), Some(after), "throughput") => Some(after / before),
+            (Some(before), Some(after), "P50" | "P95" | "P99") => Some(before / after),
+            _ => None,
         };
+        let gain = gain.filter(|gain| gain.is_finite()).map(times).unwrap_or_default();
         let [before, after] = [before, after].map(|figure| figure.map(shown).unwrap_or_default());
         vec![name.to_owned(), before, after, gain]
     });

@@ -60,7 +60,8 @@ fn header(runs: &[Evidence], what: &str) -> Vec<String> {
 /// A row of a figure of every run that has it, and the last to the first.
 fn row(what: String, figures: &[Option<f64>], shown: impl Fn(f64) -> String) -> Vec<String> {
     let ratio = match (figures.first(), figures.last()) {
-        (Some(Some(first)), Some(Some(last))) => times(last / first),
+        // Of nothing there is no multiple.
+        (Some(Some(first)), Some(Some(last))) if (last / first).is_finite() => times(last / first),
         _ => String::new(),
     };
     let figures = figures.iter().map(|figure| figure.map(&shown).unwrap_or_default());
@@ -176,5 +177,8 @@ mod tests {
         assert!(rows("Stress").contains(&["after P95", "8.00 ms", "4.00 ms", "0.5 ×"].map(str::to_owned).into()));
         assert!(rows("Stress").contains(&["after failed", "1", "1", "1.0 ×"].map(str::to_owned).into()));
         assert_eq!(rows("Runs").len(), 2);
+        let told = [(0.0, 0.0), (0.0, 5.0)]
+            .map(|(first, last)| row("failed".into(), &[Some(first), Some(last)], whole)[3].clone());
+        assert_eq!(told, ["", ""]);
     }
 }

@@ -1,6 +1,7 @@
 //! Clean-up that outlives its owner.
 
 use std::io;
+use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 
@@ -27,6 +28,12 @@ impl Reaper {
             .map(Self)
     }
 
+    /// An output for a process that the script has to wait for: it runs no sooner than whoever has this has ended, too.
+    pub fn hold(&self) -> io::Result<Stdio> {
+        let held = self.0.stdin.as_ref().ok_or_else(|| io::Error::other("the script runs already"))?;
+        held.as_fd().try_clone_to_owned().map(Stdio::from)
+    }
+
     /// Lets the script run without waiting for it.
     pub(crate) fn release(&mut self) {
         drop(self.0.stdin.take());
@@ -43,6 +50,21 @@ impl Drop for Reaper {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_script_waits_for_what_holds_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let doomed = folder.path().join("doomed");
+        std::fs::write(&doomed, "").unwrap();
+        let mut reaper = Reaper::new(r#"rm "$1""#, &[doomed.to_str().unwrap()]).unwrap();
+        let mut holder = Command::new("cat").stdin(Stdio::piped()).stdout(reaper.hold().unwrap()).spawn().unwrap();
+        reaper.release();
+        assert!(doomed.exists() && matches!(reaper.0.try_wait(), Ok(None)));
+        drop(holder.stdin.take());
+        holder.wait().unwrap();
+        drop(reaper);
+        assert!(!doomed.exists());
+    }
 
     #[test]
     fn the_script_runs_when_the_reaper_is_dropped_and_not_before() {

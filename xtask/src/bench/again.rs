@@ -28,7 +28,13 @@ pub async fn look(session: &mut Session, built: &Built, network: Network, handov
         let mut measured = Vec::new();
         for budget in &missed {
             progress.at(format!("{} against {}", budget.id, budget.against));
-            measured.extend(in_turns(budget, built, &bed).await?);
+            match in_turns(budget, built, &bed).await {
+                Ok(both) => measured.extend(both),
+                // Then it is judged by what was measured one after the other.
+                Err(error) => {
+                    progress.say(&format!("{} cannot be timed in turns: {error:#}", budget.id));
+                }
+            }
         }
         Ok(measured)
     };
@@ -47,6 +53,10 @@ async fn in_turns(budget: &Budget, built: &Built, bed: &Bed) -> Result<Option<In
         let Some(pairs) = turns::take([other, judged], round).await? else { return Ok(None) };
         ratios.extend(typical(&pairs).map(|[other, judged]| judged / other));
     }
+    let rounds = ratios.len();
+    if rounds == 0 {
+        return Ok(None);
+    }
     let ratio = median(ratios).estimate;
-    Ok(Some(InTurns { id: budget.id.clone(), against: budget.against.clone(), ratio, rounds: ROUNDS }))
+    Ok(Some(InTurns { id: budget.id.clone(), against: budget.against.clone(), ratio, rounds }))
 }

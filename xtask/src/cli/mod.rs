@@ -241,11 +241,11 @@ pub struct Report {
     pub open: bool,
 
     /// What was improved, for the description of a change: before, after, fixes with their share, lessons.
-    #[arg(long, conflicts_with_all = ["html", "open"])]
+    #[arg(long, conflicts_with_all = ["html", "open", "distances_ms"])]
     pub improvements: bool,
 
     /// What evidence may hold, as JSON Schema; docs/evidence.schema.json is that.
-    #[arg(long, conflicts_with_all = ["html", "open", "improvements", "markdown", "runs"])]
+    #[arg(long, conflicts_with_all = ["html", "open", "improvements", "markdown", "runs", "distances_ms"])]
     pub schema: bool,
 
     #[command(flatten)]

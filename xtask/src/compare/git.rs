@@ -2,8 +2,9 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use tare_evidence::State;
 use tare_testbed::Reaper;
 use tempfile::NamedTempFile;
@@ -119,7 +120,7 @@ impl Repository {
 pub struct Worktree<'a> {
     repository: &'a Repository,
     path: PathBuf,
-    _reaper: Reaper,
+    reaper: Reaper,
 }
 
 impl<'a> Worktree<'a> {
@@ -131,18 +132,20 @@ impl<'a> Worktree<'a> {
         // A reaper removes when it is dropped.
         drop(remove().context("starting /bin/sh to clean up")?);
         let reaper = remove().context("starting /bin/sh to clean up after us")?;
-        Ok(Self { repository, path, _reaper: reaper })
+        Ok(Self { repository, path, reaper })
     }
 
     /// Checks `source` out; what it has in common with the one before is left as it is. Returns the workspace in it.
     pub fn check_out(&self, source: &Source) -> Result<PathBuf> {
         let (path, commit) = (self.path.to_string_lossy(), &source.commit);
-        let checked_out = match self.path.exists() {
-            true => self.repository.git(&["-C", &path, "checkout", "--quiet", "--detach", "--force", commit]).run(),
-            false => self.repository.git(&["worktree", "add", "--quiet", "--detach", "--force", &path, commit]).run(),
+        let git = match self.path.exists() {
+            true => self.repository.git(&["-C", &path, "checkout", "--quiet", "--detach", "--force", commit]),
+            false => self.repository.git(&["worktree", "add", "--quiet", "--detach", "--force", &path, commit]),
         };
         let what = || format!("git cannot check {} out in {path}", source.state.name);
-        checked_out.with_context(what)?;
+        // Were this killed, git would go on writing what is being removed.
+        let git = Command::from(git).stdin(Stdio::null()).stdout(self.reaper.hold()?).output().with_context(what)?;
+        ensure!(git.status.success(), "{}: {}", what(), String::from_utf8_lossy(&git.stderr).trim());
         Ok(self.path.join(&self.repository.prefix))
     }
 }

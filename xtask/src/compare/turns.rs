@@ -130,7 +130,7 @@ impl Turns {
                         Err(error) if session.stop.is_cancelled() => return Err(error),
                         Err(error) => {
                             self.failed.push(id.clone());
-                            format!("{id} could not be timed: {error:#}")
+                            format!("{id} could not be timed any further: {error:#}")
                         }
                     };
                     session.remark([why]);

@@ -7,12 +7,12 @@
     if (!found) return null;
     return Number(found[1].replaceAll(",", "").replace("−", "-")) * (factors[found[2]] ?? 1);
   };
-  const compare = (one, other, by) => {
+  const compare = (one, other, by, way) => {
     const [a, b] = by === 0 ? [null, null] : [figure(one), figure(other)];
-    if (a !== null && b !== null) return a - b;
-    // What has no figure is last.
+    if (a !== null && b !== null) return (a - b) * way;
+    // What has no figure is last, either way.
     if (a !== null || b !== null) return a === null ? 1 : -1;
-    return one.localeCompare(other, "en", { numeric: true });
+    return one.localeCompare(other, "en", { numeric: true }) * way;
   };
   for (const table of document.querySelectorAll("table")) {
     const heads = [...table.querySelectorAll("th")];
@@ -22,7 +22,7 @@
       head.setAttribute("aria-sort", up ? "ascending" : "descending");
       const cell = (row) => row.cells[by]?.textContent.trim() ?? "";
       const rows = [...table.tBodies[0].rows];
-      rows.sort((one, other) => compare(cell(one), cell(other), by) * (up ? 1 : -1));
+      rows.sort((one, other) => compare(cell(one), cell(other), by, up ? 1 : -1));
       table.tBodies[0].append(...rows);
     }));
   }
