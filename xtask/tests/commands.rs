@@ -5,6 +5,7 @@ mod bed;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -64,6 +65,15 @@ fn is_shown_in_every_way(folder: &Path) {
     fs::remove_file(&page).unwrap();
     assert!(report(&[text(folder), "--html"]).trim_end().ends_with("report.html"));
     assert_eq!(fs::read_to_string(&page).unwrap(), written);
+    let browser = folder.join("xdg-open");
+    fs::write(&browser, "#!/bin/sh\necho \"$1\" > \"$0.opened\"\n").unwrap();
+    fs::set_permissions(&browser, fs::Permissions::from_mode(0o755)).unwrap();
+    let mut open = xtask(&["report", text(folder), "--open"]);
+    open.env("PATH", format!("{}:{}", folder.display(), std::env::var("PATH").unwrap()));
+    assert_eq!(run(open).code, Some(0));
+    let opened =
+        || fs::read_to_string(folder.join("xdg-open.opened")).is_ok_and(|page| page.ends_with("report.html\n"));
+    eventually("the page is opened", opened);
     let improvements = report(&[text(folder), "--improvements"]);
     assert!(improvements.contains("| P95 |") && improvements.contains("### Before and after"), "{improvements}");
     let both = report(&[text(folder), text(folder)]);

@@ -223,7 +223,7 @@ async fn every_command_of_the_documentation_does_what_it_is_there_for() {
             "compare" => continue,
             // Goes on until the service is overloaded, twice: tests/stress.rs.
             "stress" if words.contains(&"--find-limit") => continue,
-            // Opens a browser on the screen of whoever runs this.
+            // Opens a browser on the screen of whoever runs this: tests/commands.rs.
             "report" if words.contains(&"--open") => continue,
             // Takes minutes in any form; one is begun, for the three to differ by a flag.
             "perf" if words.contains(&"--matrix") && words.len() > SHORTEST_MATRIX => continue,
