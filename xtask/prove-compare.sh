@@ -29,7 +29,7 @@ count() {
     cargo xtask compare "$@" --output "$clone/runs" >"$clone/said" 2>&1 || code=$?
     if [ "$code" = 2 ]; then cat "$clone/said"; exit 2; fi
     all=$((all + 1))
-    if [ "$code" = 1 ] && { [ -z "$id" ] || tail -n 3 "$clone/said" | grep --quiet "Slower.*$id"; }; then found=$((found + 1)); fi
+    if [ "$code" = 1 ] && { [ -z "$id" ] || grep --quiet "^Slower.*$id" "$clone/said"; }; then found=$((found + 1)); fi
     if [ "$code" = 1 ]; then grep --max-count=1 "Slower" "$clone/said" || true; fi
     echo "$what: $found of $all"
   done

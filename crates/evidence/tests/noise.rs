@@ -2,7 +2,8 @@
 //!
 //! `noise/quiet.json` and `noise/busy.json` are from the `pairs.json` of a `cargo xtask compare HEAD HEAD` on two processors, the second
 //! beside a compiler that kept one of them busy: of each figure the logarithms of the rounds' ratios, in hundred-thousandths. A comparison
-//! takes some of each figure's rounds, each at most once and with base and head the other way round by chance.
+//! takes some of each figure's rounds, each at most once, and has base and head the other way round in half of all cases: all of its rounds
+//! then, so that what made one of the two slower for the whole of a recording does so here.
 
 use std::collections::BTreeMap;
 
@@ -40,20 +41,21 @@ fn busy() -> Vec<Noise> {
     recorded(include_str!("noise/busy.json"))
 }
 
-/// The rounds of a figure in another order, each with base and head the other way round by chance.
-fn another(logs: &[f64], random: &mut fastrand::Rng) -> Vec<f64> {
-    let mut logs: Vec<_> = logs.iter().map(|log| if random.bool() { *log } else { -log }).collect();
+/// The rounds of a figure in another order, with base and head the other way round when `turned`.
+fn another(logs: &[f64], turned: bool, random: &mut fastrand::Rng) -> Vec<f64> {
+    let mut logs: Vec<_> = logs.iter().map(|log| if turned { -log } else { *log }).collect();
     random.shuffle(&mut logs);
     logs
 }
 
 /// The verdicts of a comparison; `planted` is how much slower the head is, by figure.
 fn compare(noise: &[Noise], planted: impl Fn(&str) -> f64, random: &mut fastrand::Rng) -> Vec<Verdict> {
+    let turned = random.bool();
     let all: Vec<Vec<_>> = noise
         .iter()
         .map(|figure| {
             let slower = planted(&figure.name).ln_1p();
-            another(&figure.logs, random).into_iter().map(|log| log + slower).collect()
+            another(&figure.logs, turned, random).into_iter().map(|log| log + slower).collect()
         })
         .collect();
     let mut taken = vec![0; all.len()];
