@@ -12,8 +12,7 @@ use tare_gateway::audit::{Audit, AuditSettings, Event, Queue, Trail};
 use tare_gateway::auth::Caller;
 use tare_gateway::connection::Connection;
 use tare_gateway::tenant::Tenant;
-use tare_testbed::Size;
-use tempfile::TempDir;
+use tare_testbed::{PrivateFolder, Size};
 use tokio_postgres::Client;
 use uuid::Uuid;
 
@@ -101,14 +100,14 @@ struct Queued {
     scene: Scene,
     audit: Audit,
     owner: Client,
-    _folder: TempDir,
+    _folder: PrivateFolder,
 }
 
 /// Events handed to the queue one after the other, or that and then waited for.
 fn queued(group: &mut Group<'_>, bed: &Bed, way: &str, durable: bool, until_drained: bool) {
     let prepare = || {
         let folder = folder();
-        let queue = if durable { Queue::Durable(folder.path().to_owned()) } else { Queue::Memory };
+        let queue = if durable { Queue::Durable(folder.path().join("queue")) } else { Queue::Memory };
         let audit = bed.audit(AuditSettings { queue, capacity: 2 * CHUNK, ..AuditSettings::default() });
         Queued { scene: Scene::new(bed, "view_part_details"), audit, owner: owner(bed), _folder: folder }
     };
@@ -163,7 +162,7 @@ fn owner(bed: &Bed) -> Client {
 fn store_bare(group: &mut Group<'_>, bed: &Bed) {
     let prepare = || {
         let folder = folder();
-        let store = fjall::Database::builder(folder.path()).open().expect("a store");
+        let store = fjall::Database::builder(folder.path().join("store")).open().expect("a store");
         let events = store.keyspace("events", fjall::KeyspaceCreateOptions::default).expect("a keyspace");
         let line = Scene::new(bed, "view_part_details").line(0);
         (store, events, line, 0_u64, folder)
@@ -230,6 +229,6 @@ fn mutation(group: &mut Group<'_>, bed: &Bed, way: &str, record: fn() -> Record)
 }
 
 /// On the disk that the build is on: temporary folders may be in memory.
-fn folder() -> TempDir {
-    tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder for the store")
+fn folder() -> PrivateFolder {
+    PrivateFolder::new_in(env!("CARGO_TARGET_TMPDIR").as_ref()).expect("a folder for the store")
 }

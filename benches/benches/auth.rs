@@ -5,8 +5,7 @@ use std::hint::black_box;
 use benches::{Bed, Group};
 use criterion::Criterion;
 use tare_gateway::auth::{Caller, Keys, Verifier};
-use tare_testbed::{Size, TokenKey};
-use tempfile::NamedTempFile;
+use tare_testbed::{PrivateFolder, Size, TokenKey};
 
 fn main() {
     benches::run(Size::SMALL, auth);
@@ -26,17 +25,18 @@ fn auth(criterion: &mut Criterion, bed: &Bed) {
     group.offline("hs256", prepare, |(verifier, (token, caller))| check(verifier, token, *caller));
 
     let by_file = |key: TokenKey| {
-        let file = NamedTempFile::new().expect("a temporary file");
+        let folder = PrivateFolder::new().expect("a temporary folder");
+        let file = folder.path().join("jwks.json");
         std::fs::write(&file, TokenKey::jwks(&[&key])).expect("a temporary file can be written");
-        let settings = bed.verifier_with(Keys::Jwks(file.path().into()));
+        let settings = bed.verifier_with(Keys::Jwks(file));
         let verifier = Verifier::new(settings).expect("the file is good");
-        (verifier, (key.mint(bed.caller().user), bed.caller()), file)
+        (verifier, (key.mint(bed.caller().user), bed.caller()), folder)
     };
     let prepare = || by_file(TokenKey::rs256("rs256"));
-    group.offline_by_chance("rs256", prepare, |(verifier, (token, caller), _file)| check(verifier, token, *caller));
+    group.offline_by_chance("rs256", prepare, |(verifier, (token, caller), _folder)| check(verifier, token, *caller));
 
     let prepare = || by_file(TokenKey::es256("es256"));
-    group.offline("es256", prepare, |(verifier, (token, caller), _file)| check(verifier, token, *caller));
+    group.offline("es256", prepare, |(verifier, (token, caller), _folder)| check(verifier, token, *caller));
 
     group.finish();
 }

@@ -228,7 +228,10 @@ impl<'a> Group<'a> {
             let written = written.and_then(|text| {
                 // Criterion makes none where nothing is timed.
                 fs::create_dir_all(&folder)?;
-                fs::write(folder.join(COUNTS), text)
+                // Whole, or not at all.
+                let new = folder.join(format!("{COUNTS}.new"));
+                fs::write(&new, text)?;
+                fs::rename(new, folder.join(COUNTS))
             });
             if let Err(error) = written {
                 eprintln!("what was counted of {}/{way} cannot be kept in {}: {error}", self.name, folder.display());

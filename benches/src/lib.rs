@@ -9,6 +9,7 @@ pub mod parts;
 mod turns;
 
 use std::cell::{OnceCell, RefCell};
+use std::path::Path;
 use std::process::exit;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -22,7 +23,8 @@ use tare_gateway::connection::{Connection, Connections, PoolSettings};
 use tare_gateway::tenant::{Tenant, TenantSettings, Tenants};
 use tare_gateway::{Fix, Gateway, Settings, Strategy};
 use tare_testbed::{
-    AUDIENCE, Fixture, HANDOVER, ISSUER, Login, NETWORK, Network, Prepared, Relay, Server, Size, Template, Testbed,
+    AUDIENCE, Fixture, HANDOVER, ISSUER, Login, Measuring, NETWORK, Network, Prepared, Relay, Server, Size, Template,
+    Testbed,
 };
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
@@ -57,8 +59,37 @@ pub fn run(size: Size, benches: impl FnOnce(&mut Criterion, &Bed)) {
     let bed = Bed { runtime, size, network, testbed: OnceCell::new(), relay: RefCell::new(None) };
     let criterion = Criterion::default().plotting_backend(PlottingBackend::Plotters);
     let mut criterion = criterion.output_directory(&group::criterion_home()).configure_from_args();
+    let measuring = Measured::begin();
     benches(&mut criterion, &bed);
     criterion.final_summary();
+    measuring.tell();
+}
+
+/// Who else measures on this machine while a bench does.
+struct Measured(Option<Measuring>);
+
+impl Measured {
+    fn begin() -> Self {
+        let mut arguments = std::env::args();
+        let program = arguments.next().unwrap_or_default();
+        let name = Path::new(&program).file_stem().unwrap_or_default().to_string_lossy();
+        // Listing and trying out measure nothing.
+        let measures = !arguments.any(|argument| argument == "--list" || argument == "--test");
+        let begun =
+            measures.then(|| Measuring::begin(&format!("bench {}", name.split('-').next().unwrap_or_default())));
+        // A run that it is a part of says what cannot be told.
+        let begun = Self(begun.and_then(Result::ok));
+        begun.tell();
+        begun
+    }
+
+    fn tell(&self) {
+        for other in self.0.iter().flat_map(Measuring::others) {
+            eprintln!(
+                "warning: another run measures on this machine at the same time ({other}); figures of both are disturbed"
+            );
+        }
+    }
 }
 
 impl Bed {
@@ -85,7 +116,13 @@ impl Bed {
 
     fn testbed(&self) -> &Testbed {
         let start = async || {
-            let mut testbed = Testbed::find_or_start(None, self.size, &|line| eprintln!("{line}")).await?;
+            let say = |line: &str| eprintln!("{line}");
+            let started = tokio::select! {
+                testbed = Testbed::find_or_start(None, self.size, &say) => Some(testbed?),
+                () = told_to_stop() => None,
+            };
+            // What there was of it is gone by now.
+            let mut testbed = started.unwrap_or_else(|| exit(2));
             self.runtime().spawn(clean_up_when_told_to_stop(testbed.fixture.server().clone()));
             testbed.put_at(self.network).await?;
             Ok::<_, tare_testbed::Error>(testbed)
@@ -272,14 +309,20 @@ fn or_exit<T>(done: Result<T, tare_testbed::Error>) -> T {
 
 /// On a server that stays, what was created has to be dropped before this process ends.
 async fn clean_up_when_told_to_stop(server: Arc<Server>) {
+    told_to_stop().await;
+    server.clear();
+    exit(2);
+}
+
+/// Waits for Ctrl-C or SIGTERM.
+async fn told_to_stop() {
     let (Ok(mut interrupted), Ok(mut terminated)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
     else {
-        return;
+        // Then either ends the process at once.
+        return std::future::pending().await;
     };
     tokio::select! {
         _ = interrupted.recv() => {}
         _ = terminated.recv() => {}
     }
-    server.clear();
-    exit(2);
 }

@@ -1,5 +1,6 @@
 //! The ceiling: what the database alone can do of the same work, and how much of it is left through HTTP.
 
+use std::io::{Error, ErrorKind::NotFound};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 use tokio_util::sync::CancellationToken;
 
+use crate::guard::Guarded;
 use crate::load::Sending;
 use crate::progress::Progress;
 use crate::service::Service;
@@ -153,16 +155,17 @@ async fn pgbench(fixture: &Fixture, action: &str, seconds: u64) -> Result<Option
         .env("PGSSLMODE", if server.has_tls() { "require" } else { "disable" })
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true);
-    let mut process = match command.spawn() {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        process => process.context("cannot run pgbench")?,
+        .stderr(Stdio::piped());
+    let is_missing =
+        |error: &anyhow::Error| error.downcast_ref::<Error>().is_some_and(|error| error.kind() == NotFound);
+    let mut process = match Guarded::spawn(&mut command) {
+        Err(error) if is_missing(&error) => return Ok(None),
+        process => process?,
     };
-    let mut input = process.stdin.take().context("pgbench's input")?;
+    let mut input = process.child.stdin.take().context("pgbench's input")?;
     input.write_all(script(action).as_bytes()).await.context("cannot tell pgbench what to run")?;
     drop(input);
-    let output = process.wait_with_output().await?;
+    let output = process.said().await?;
     let text = String::from_utf8_lossy(&output.stdout);
     // 127: the shell inside the container found no such program.
     if output.status.code() == Some(127) {

@@ -1,6 +1,6 @@
 //! Processes that do not outlive this one, however it ends.
 
-use std::process::ExitStatus;
+use std::process::{ExitStatus, Output, Stdio};
 
 use anyhow::{Context, Result};
 use tare_testbed::Reaper;
@@ -29,5 +29,17 @@ impl Guarded {
     /// Waits until it ends by itself.
     pub async fn wait(mut self) -> Result<ExitStatus> {
         Ok(self.child.wait().await?)
+    }
+
+    /// Runs `command` without input to its end, and returns what it said.
+    pub async fn output(command: &mut Command) -> Result<Output> {
+        let guarded = Self::spawn(command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()))?;
+        guarded.said().await
+    }
+
+    /// Waits until it ends by itself, and returns what it said.
+    pub async fn said(self) -> Result<Output> {
+        let Self { child, _reaper } = self;
+        Ok(child.wait_with_output().await?)
     }
 }

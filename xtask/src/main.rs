@@ -1,5 +1,5 @@
-//! The commands: `cargo xtask perf`, `bench`, `stress`, `calibrate`, `profile`, `compare`, `report`, `history`, `baseline`, `serve`,
-//! `db`.
+//! The commands: `cargo xtask perf`, `bench`, `stress`, `calibrate`, `profile`, `compare`, `torture`, `report`, `history`,
+//! `baseline`, `serve`, `db`.
 //!
 //! Orchestration only. What is measured is in the other crates; here it is put in order, shown while it runs, and judged.
 
@@ -15,6 +15,7 @@ mod db;
 mod github;
 mod guard;
 mod history;
+mod kept;
 mod limit;
 mod load;
 mod machine;
@@ -29,6 +30,7 @@ mod serve;
 mod service;
 mod session;
 mod stress;
+mod torture;
 mod watch;
 mod workspace;
 mod wrk;
@@ -77,6 +79,7 @@ async fn run(command: Command, stop: CancellationToken) -> Result<Ending> {
         Command::Calibrate(options) => calibrate::run(options, stop).await,
         Command::Profile(options) => profile::run(*options, stop).await,
         Command::Compare(options) => compare::run(options, stop).await,
+        Command::Torture(options) => torture::run(options, stop).await,
         Command::Report(options) => report::run(&options),
         Command::History(options) => history::run(&options),
         Command::Baseline(command) => baseline::run(&command),

@@ -7,7 +7,8 @@ use tare_stress::{Log, summary};
 
 use crate::Ending;
 use crate::cli::Merge;
-use crate::session::{show, write_atomically};
+use crate::kept::write_atomically;
+use crate::session::show;
 
 /// Adds up histogram logs and tells what comes of them.
 pub fn run(options: &Merge) -> Result<Ending> {

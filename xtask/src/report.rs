@@ -11,7 +11,8 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::cli::Report;
-use crate::session::{read_evidence, runs, show, shown, write_atomically};
+use crate::kept::{runs, write_atomically};
+use crate::session::{read_evidence, show, shown};
 use crate::{Ending, criterion, workspace};
 
 /// The name of a run's report as a page.

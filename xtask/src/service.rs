@@ -6,8 +6,7 @@ use std::process::Stdio;
 
 use anyhow::{Context, Result, bail};
 use tare_gateway::{Fix, Strategy};
-use tare_testbed::{AUDIENCE, ISSUER, Testbed};
-use tempfile::TempDir;
+use tare_testbed::{AUDIENCE, ISSUER, PrivateFolder, Testbed};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::process::{Child, ChildStderr, Command};
 use tokio::task::JoinHandle;
@@ -31,7 +30,7 @@ pub struct Service {
     complaints: JoinHandle<String>,
     url: String,
     /// Its audit queue; beside the program, for temporary folders may be in memory.
-    _queue: TempDir,
+    _queue: PrivateFolder,
 }
 
 impl Service {
@@ -40,13 +39,12 @@ impl Service {
         let (fixture, Way { strategy, workers }) = (&testbed.fixture, way);
         fixture.set_indexes(strategy.has(Fix::Indexes)).await?;
         let server = fixture.server();
-        let queue =
-            tempfile::Builder::new().prefix("audit-queue-").tempdir_in(program.parent().unwrap_or(Path::new(".")));
-        let queue = queue.context("cannot make a folder for the server's audit queue")?;
+        let queue = PrivateFolder::new_in(program.parent().unwrap_or(Path::new(".")));
+        let queue = queue.context("there is no folder for the server's audit queue")?;
         let mut command = Command::new(program);
         command
             .arg("--audit-queue")
-            .arg(queue.path())
+            .arg(queue.path().join("queue"))
             .args(["--strategy", &strategy.to_string(), "--address", &address.to_string()])
             .args(workers.map(|workers| format!("--workers={workers}")))
             .args(["--issuer", ISSUER, "--audience", AUDIENCE, "--until-stdin-ends"])
@@ -64,6 +62,7 @@ impl Service {
             command.env("TARE_ROOT_CERTIFICATE", root);
         }
         let mut process = command.spawn().with_context(|| format!("cannot run {}", program.display()))?;
+        queue.kills(process.id().context("the server that was just started")?)?;
         let stdout = process.stdout.take().context("the server's output")?;
         let complaints = tokio::spawn(keep(process.stderr.take().context("the server's output")?));
         let line = BufReader::new(stdout).lines().next_line().await?;

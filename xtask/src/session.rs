@@ -10,7 +10,7 @@ use tare_evidence::{
     AFTER, Changes, Config, Evidence, OLDEST, Postgres, Published, Run, Step, Targets, VERSION, Versioned, compare,
     judge, missed,
 };
-use tare_testbed::{Fixture, Network, Server, Size, Testbed};
+use tare_testbed::{Fixture, Measuring, Network, Server, Size, Testbed};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use time::macros::format_description;
@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::Ending;
 use crate::cli::{Format, Judged, Postgres as Asked};
+use crate::kept::{EVIDENCE, Folder, runs, write_atomically};
 use crate::progress::{Planned, Progress, words};
 use crate::{github, machine, report, workspace};
 
@@ -47,7 +48,9 @@ pub struct Session {
     /// What the run is told as in the end.
     pub format: Format,
     config: Config,
-    folder: PathBuf,
+    folder: Folder,
+    /// Nothing where it cannot be told whether others measure, too.
+    measuring: Option<Measuring>,
 }
 
 impl Session {
@@ -77,7 +80,7 @@ impl Session {
                 .map_or(*usual, |step| Duration::from_secs_f64(step.seconds)),
         });
         let plan: Vec<_> = plan.collect();
-        let folder = output.join(folder_name(now, commit.as_ref().map(|(commit, _)| &**commit)));
+        let name = folder_name(now, commit.as_ref().map(|(commit, _)| &**commit));
         let run = Run {
             command,
             started_at: now.replace_nanosecond(0)?.format(&Rfc3339)?,
@@ -86,10 +89,13 @@ impl Session {
             quick,
             interrupted: false,
             network: described(network),
+            beside: Vec::new(),
         };
         let evidence = Evidence::begun(run, machine::machine());
         preflight(&evidence, &plan);
-        let session = Self {
+        let folder = Folder::new(&output, &name)?;
+        let measuring = begin_measuring(&evidence.run.command);
+        let mut session = Self {
             evidence,
             progress: Progress::new(plan),
             stop,
@@ -97,9 +103,22 @@ impl Session {
             format: Format::Text,
             config,
             folder,
+            measuring,
         };
+        session.look_beside();
         session.save()?;
         Ok(session)
+    }
+
+    /// Tells of others that have come to measure on this machine, and keeps that they did.
+    fn look_beside(&mut self) {
+        let others = self.measuring.as_ref().map_or_else(Vec::new, Measuring::others);
+        for other in &others[self.evidence.run.beside.len()..] {
+            self.progress.say(&format!(
+                "warning: another run measures on this machine at the same time ({other}); figures of both are disturbed"
+            ));
+        }
+        self.evidence.run.beside = others;
     }
 
     /// Does `work` as the step `name`: shown while it runs, timed, and given up when the run is stopped.
@@ -119,6 +138,7 @@ impl Session {
     /// It ends.
     pub fn end_step(&mut self, name: &str, began: Instant) -> Result<()> {
         self.evidence.steps.push(Step { name: name.to_owned(), seconds: began.elapsed().as_secs_f64() });
+        self.look_beside();
         self.save()
     }
 
@@ -154,7 +174,7 @@ impl Session {
     /// Writes the evidence so far: whole, or not at all.
     pub fn save(&self) -> Result<()> {
         let text = serde_json::to_string_pretty(&self.evidence)?;
-        write_atomically(&self.folder.join("evidence.json"), &text)
+        write_atomically(&self.beside(EVIDENCE), &text)
     }
 
     /// What every fix together must reach on this run's network.
@@ -187,12 +207,13 @@ impl Session {
 
     /// A file beside the evidence.
     pub fn beside(&self, name: &str) -> PathBuf {
-        self.folder.join(name)
+        self.folder.path.join(name)
     }
 
     /// Judges what was measured, writes it, shows it. When `measured` failed, what there is until then is kept all the same.
     pub fn finish(mut self, measured: Result<()>) -> Result<Ending> {
         self.progress.end();
+        self.look_beside();
         self.evidence.run.interrupted = self.stop.is_cancelled();
         if !self.evidence.run.interrupted && measured.is_err() {
             self.save()?;
@@ -207,19 +228,19 @@ impl Session {
             self.evidence.checks.extend(changed);
         }
         self.save()?;
-        let summary = self.folder.join("summary.md");
+        let summary = self.beside("summary.md");
         let markdown = tare_report::markdown(&self.evidence, &self.predicted);
         write_atomically(&summary, &markdown)?;
-        report::write_page(&self.evidence, &self.predicted, &self.folder)?;
+        report::write_page(&self.evidence, &self.predicted, &self.folder.path)?;
         self.write_for_ci()?;
         show(&match self.format {
             Format::Text => tare_report::terminal_summary(&self.evidence, &self.predicted),
             Format::Markdown => markdown.clone(),
             Format::Json => serde_json::to_string_pretty(&self.evidence)?,
         });
-        eprintln!("evidence: {}", shown(&self.folder.join("evidence.json")));
+        eprintln!("evidence: {}", shown(&self.beside(EVIDENCE)));
         eprintln!("summary:  {}", shown(&summary));
-        eprintln!("report:   {}", shown(&self.folder.join(report::PAGE)));
+        eprintln!("report:   {}", shown(&self.beside(report::PAGE)));
         github::tell(&self.evidence, &markdown, self.format);
         Ok(match missed(&self.evidence.checks).next() {
             _ if self.evidence.run.interrupted => Ending::Interrupted,
@@ -238,6 +259,15 @@ impl Session {
         }
         Ok(())
     }
+}
+
+fn begin_measuring(command: &str) -> Option<Measuring> {
+    let begun = Measuring::begin(command);
+    begun
+        .inspect_err(|error| {
+            eprintln!("warning: it cannot be told whether another run measures on this machine: {error}")
+        })
+        .ok()
 }
 
 /// Writes to standard output. Whoever reads it may have read enough (`| head`): that is no failure.
@@ -317,36 +347,11 @@ fn folder_name(now: OffsetDateTime, commit: Option<&str>) -> String {
     format!("{}-{commit}", time.expect("the time of day has every part"))
 }
 
-/// The folders of runs, latest last: their names begin with the time.
-pub fn runs(output: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(output).into_iter().flatten().flatten();
-    let mut folders: Vec<_> = entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect();
-    folders.sort();
-    folders
-}
-
 /// How long steps took in the latest runs of the same command, the latest first.
 fn earlier_steps(output: &Path, command: &str) -> Vec<Step> {
-    let evidence =
-        runs(output).into_iter().rev().take(EARLIER).map(|folder| read_evidence(&folder.join("evidence.json")));
+    let evidence = runs(output).into_iter().rev().take(EARLIER).map(|folder| read_evidence(&folder.join(EVIDENCE)));
     let complete = evidence.flatten().filter(|evidence| evidence.run.command == command && !evidence.run.interrupted);
     complete.flat_map(|evidence| evidence.steps).collect()
-}
-
-/// Writes a file of a run.
-pub fn write_atomically(path: &Path, text: &str) -> Result<()> {
-    write_whole(path, text)
-        .with_context(|| format!("cannot write {}; make room or choose another folder with --output", path.display()))
-}
-
-/// Writes a file whole, or not at all.
-pub fn write_whole(path: &Path, text: &str) -> std::io::Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("."));
-    fs::create_dir_all(folder)?;
-    let mut file = tempfile::NamedTempFile::new_in(folder)?;
-    file.write_all(text.as_bytes())?;
-    file.as_file().sync_all()?;
-    file.persist(path).map(drop).map_err(|error| error.error)
 }
 
 /// Relative to the current folder where that is shorter.

@@ -14,11 +14,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::build::{self, BUILD};
 use crate::cli::{self, StressCommand};
+use crate::kept::write_atomically;
 use crate::limit::{self, Looking};
 use crate::load::{Sending, VARIETY, warn_of_unused_token};
 use crate::progress::Progress;
 use crate::service::{Service, Way};
-use crate::session::{Begin, POSTGRES, Session, write_atomically};
+use crate::session::{Begin, POSTGRES, Session};
 use crate::watch::{self, Moment, Watch};
 use crate::{Ending, merge};
 

@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail};
 use tare_testbed::{Prepared, PrivateFolder};
 use tokio::process::Command;
 
+use crate::guard::Guarded;
 use crate::serve::private_file;
 
 /// wrk, ready to send its requests in turn.
@@ -34,16 +35,13 @@ impl Wrk {
 
     /// Sends requests over `connections` for that long.
     pub async fn requests_per_second(&self, connections: usize, seconds: u64) -> Result<f64> {
-        let output = Command::new("wrk")
+        let mut command = Command::new("wrk");
+        command
             .args(["--threads", "1", "--connections", &connections.to_string(), "--duration", &format!("{seconds}s")])
             .arg("--script")
             .arg(&self.script)
-            .arg(&self.url)
-            .stdin(Stdio::null())
-            .kill_on_drop(true)
-            .output()
-            .await
-            .context("cannot run wrk")?;
+            .arg(&self.url);
+        let output = Guarded::output(&mut command).await?;
         let said = String::from_utf8_lossy(&output.stdout);
         let Some(sum) = said.lines().find_map(|line| line.strip_prefix("sum: ")) else {
             bail!("wrk failed: {}{}", said.trim(), String::from_utf8_lossy(&output.stderr).trim());

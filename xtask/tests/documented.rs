@@ -101,6 +101,9 @@ impl Bed {
         // Whole requests are measured for longer than all the rest.
         let mut words: Vec<String> =
             command.iter().filter(|word| *word != "request").map(|word| self.here(word)).collect();
+        if let Some(place) = words.iter().position(|word| word == "--minutes") {
+            words.drain(place..place + 2);
+        }
         let mut add = |more: &[&str]| words.extend(more.iter().map(|word| (*word).to_owned()));
         let judged = ["--config", text(&self.config), "--output", text(self.output.path())];
         match &*command[0] {
@@ -137,6 +140,15 @@ impl Bed {
             }
             "history" if command.len() == 1 => add(&[text(self.output.path())]),
             "calibrate" if command.len() == 1 => add(&["stall"]),
+            "torture" => {
+                if !is("--once") {
+                    add(&["--once"]);
+                }
+                if !is("--only") {
+                    add(&["--only", "connections-reset"]);
+                }
+                add(&["--hold", "300ms"]);
+            }
             "serve" | "db" => add(&["--parts", "1000"]),
             _ => {}
         }

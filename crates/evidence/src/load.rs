@@ -203,7 +203,7 @@ impl Pass {
 
     /// Answers with a status of 500 or more.
     pub fn server_errors(&self) -> u64 {
-        self.statuses.range(500..).map(|(_, count)| count).sum()
+        self.statuses.range(500..).fold(0, |sum, (_, count)| sum.saturating_add(*count))
     }
 
     /// Requests per second.

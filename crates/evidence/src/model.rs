@@ -120,6 +120,9 @@ pub struct Run {
     pub interrupted: bool,
     /// The network between the service and its database.
     pub network: Network,
+    /// Other runs that measured on the same machine at the same time, and so disturbed its times: `process 4711, bench --quick`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub beside: Vec<String>,
 }
 
 /// The network between a service and its database. Without distance by default.

@@ -57,6 +57,9 @@ impl Collector for Sources {
         let mut page = Page(encoder);
         let metrics = self.gateway.metrics();
         requests(&mut page, &self.counters)?;
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            page.gauge("tasks", "Tasks of the runtime that have not ended.", runtime.metrics().num_alive_tasks())?;
+        }
         metrics.pools.map_or(Ok(()), |metrics| pools(&mut page, &metrics))?;
         metrics.tenants.map_or(Ok(()), |metrics| tenants(&mut page, &metrics))?;
         metrics.audit.map_or(Ok(()), |metrics| audit(&mut page, &metrics))

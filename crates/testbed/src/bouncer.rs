@@ -72,6 +72,7 @@ impl Bouncer {
             let port = program::free_port().map_err(Error::io(format!("looking for a free port on {HOST}")))?;
             write_files(folder.path(), user, fixture, port, pool_size)?;
             let process = launch(&program, folder.path(), user)?;
+            folder.kills(process.child.id())?;
             let log = folder.path().join("log");
             let mut bouncer = Self {
                 server: fixture.server().clone(),

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::Provider;
+
 /// Why there is no testbed; each message says what was tried, on what, and what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -26,6 +28,11 @@ pub enum Error {
     /// The system's binaries did not work.
     #[error("no private cluster: {0}")]
     System(String),
+    /// A server that is not a cluster of ours is not ours to break.
+    #[error(
+        "PostgreSQL from the provider {0} is not taken away; only a private cluster is (`--postgres system`, from PostgreSQL's server binaries)"
+    )]
+    NotOurs(Provider),
     /// There is no relay to the server.
     #[error("no relay: {0}")]
     Relay(String),

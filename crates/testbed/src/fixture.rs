@@ -8,6 +8,7 @@ use tokio_postgres::config::SslMode;
 use tokio_postgres::{Client, Config};
 use uuid::Uuid;
 
+use crate::claim::{self, FIRST};
 use crate::data::{self, Part};
 use crate::{Error, Server, TokenSecret};
 
@@ -171,7 +172,7 @@ impl Fixture {
 
     async fn fill(&self) -> Result<(), Error> {
         let server = &self.server;
-        let admin = server.admin(server.maintenance_database()).await?;
+        let admin = server.maker().await?;
         create_database(&admin, server, &self.rows.control, Kind::Control).await?;
         let control = server.admin(&self.rows.control.database).await?;
         let (host, port) = server.address();
@@ -281,12 +282,18 @@ impl Fixture {
 
     /// Makes the gateway reach the tenants' databases at `address`, a host and port that stand for the server's, such as a
     /// relay's. A gateway that has looked a tenant up before goes on as long as it remembers it.
-    pub async fn route_through(&self, (host, port): (String, u16)) -> Result<(), Error> {
+    pub async fn route_through(&self, address: (String, u16)) -> Result<(), Error> {
+        self.route(self.tenants(), address).await
+    }
+
+    /// The same for `tenants` alone.
+    pub async fn route(&self, tenants: &[TenantFixture], (host, port): (String, u16)) -> Result<(), Error> {
         let control = self.server.admin(&self.rows.control.database).await?;
         // Whoever remembers where a tenant is forgets it when told of a change, so there is none where it is there already.
-        const ROUTE: &str =
-            "update control.tenants set host = $1, port = $2 where (host, port) is distinct from ($1, $2)";
-        let routed = control.execute(ROUTE, &[&host, &i32::from(port)]).await;
+        const ROUTE: &str = "update control.tenants set host = $1, port = $2 \
+                             where id = any($3) and (host, port) is distinct from ($1, $2)";
+        let ids: Vec<_> = tenants.iter().map(|tenant| tenant.id).collect();
+        let routed = control.execute(ROUTE, &[&host, &i32::from(port), &ids]).await;
         routed.map(drop).map_err(Error::database(format!("route the tenants through {host}:{port}")))
     }
 
@@ -355,7 +362,7 @@ impl Kind {
     /// The template and the group of its logins, which the schema grants to.
     fn name(self, server: &Server) -> String {
         match self {
-            Self::Control => format!("{}_template_control", server.prefix),
+            Self::Control => format!("{}{FIRST}", server.prefix),
             Self::Tenant => format!("{}_template_tenant", server.prefix),
         }
     }
@@ -363,14 +370,25 @@ impl Kind {
 
 /// Creates a database of each kind without rows, to copy from.
 pub(crate) async fn create_templates(server: &Server) -> Result<(), Error> {
-    let admin = server.admin(server.maintenance_database()).await?;
+    let admin = server.maker().await?;
     for (kind, schema) in [(Kind::Control, CONTROL_SCHEMA), (Kind::Tenant, TENANT_SCHEMA)] {
         let name = kind.name(server);
         let failed = || Error::database(format!("create {name}"));
-        admin.batch_execute(&format!("create role {name} nologin")).await.map_err(failed())?;
+        // Both or neither. Without a claim on it nobody may take it for left behind.
+        let mark = match server.is_claimed() {
+            true => format!("comment on role {name} is '{}'", claim::MARK),
+            false => String::new(),
+        };
+        admin.batch_execute(&format!("create role {name} nologin; {mark}")).await.map_err(failed())?;
         admin.batch_execute(&format!("create database {name} template template0")).await.map_err(failed())?;
+        admin.batch_execute(&format!("revoke all on database {name} from public")).await.map_err(failed())?;
         let client = server.admin(&name).await?;
         client.batch_execute(&schema.replace(":\"login\"", &name)).await.map_err(failed())?;
+    }
+    if server.is_ours() {
+        // Open to every login until told otherwise.
+        let close = "revoke all on database postgres, template1 from public";
+        admin.batch_execute(close).await.map_err(Error::database("close postgres and template1"))?;
     }
     Ok(())
 }

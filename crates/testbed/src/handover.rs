@@ -12,7 +12,7 @@ use tokio_postgres::config::SslMode;
 
 use crate::certificate::Certificate;
 use crate::fixture::Rows;
-use crate::provider::{Started, Tools};
+use crate::provider::{Owned, Started, Tools};
 use crate::{Error, Fixture, Server};
 
 /// The environment variable that names the file a testbed is described in.
@@ -77,7 +77,7 @@ impl Fixture {
         admin.dbname(handover.database);
         admin.ssl_mode(if handover.tls { SslMode::Require } else { SslMode::Disable });
         let Handover { root, certificate, tools, .. } = handover;
-        let started = Started { provider, admin, root, certificate, tools, _owned: None };
+        let started = Started { provider, admin, root, certificate, tools, owned: Owned::Nothing };
         let server: Arc<Server> = Server::attach(started, handover.server_prefix).await?;
         Ok(Self::attach(server, handover.fixture_prefix, handover.rows))
     }

@@ -9,13 +9,16 @@
 
 mod bouncer;
 mod certificate;
+mod claim;
 mod data;
 mod error;
 mod fixture;
 mod folder;
 mod handover;
+mod measuring;
 mod network;
 mod notices;
+mod outage;
 mod program;
 mod provider;
 mod reaper;
@@ -31,8 +34,10 @@ pub use error::Error;
 pub use fixture::{Fixture, Login, Size, TenantFixture, User};
 pub use folder::PrivateFolder;
 pub use handover::{COUNT, HANDOVER, TURNS};
+pub use measuring::Measuring;
 pub use network::{NETWORK, Network, NetworkError};
 pub use notices::Notices;
+pub use outage::Outage;
 pub use provider::Provider;
 pub use reaper::Reaper;
 pub use relay::{Counts, Relay};

@@ -31,6 +31,8 @@ const RATE_UNITS: [(&str, f64); 3] = [("kbit", 1e3), ("mbit", 1e6), ("gbit", 1e9
 const LONGEST: Duration = Duration::from_secs(60);
 /// Less than this is a mistake for a larger unit.
 const NARROWEST: u64 = 1_000;
+/// More than this, which no network has, could not be told to the last bit.
+const WIDEST: u64 = 1_000_000_000_000_000;
 
 impl Network {
     /// No distance: service and database are on one machine, and no relay is between them.
@@ -94,6 +96,9 @@ impl FromStr for Network {
             }
             Self { bandwidth: Some(..NARROWEST), .. } => {
                 refused(format!("{given:?} has less than 1 kbit of bandwidth"))
+            }
+            Self { bandwidth: Some(bandwidth), .. } if bandwidth > WIDEST => {
+                refused(format!("{given:?} has more than 1000000 gbit of bandwidth"))
             }
             network => Ok(network),
         }
@@ -167,6 +172,7 @@ mod tests {
             ("jitter=1ms", "more jitter than distance"),
             ("rtt=2000s", "farther than a minute"),
             ("rtt=5ms,bandwidth=0.1kbit", "less than 1 kbit"),
+            ("rtt=5ms,bandwidth=1000000.1gbit", "more than 1000000 gbit"),
             ("rtt=5ms,bandwidth=5ms", "is not an amount"),
             ("remote,jitter=5ms", "\"remote\" is neither"),
         ] {

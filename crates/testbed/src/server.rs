@@ -12,12 +12,15 @@ use tokio_postgres::config::SslMode;
 use tokio_postgres::{Client, Config};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
+use crate::claim::{self, Claim};
 use crate::notices::Notices;
 use crate::provider::{self, Disk, Provider, Started, Tools};
 use crate::{Error, Fixture, Login, fixture};
 
 /// How long a server that was just started may take to answer.
 const READY: Duration = Duration::from_secs(60);
+/// How soon it is asked again.
+pub(crate) const AGAIN: Duration = Duration::from_millis(25);
 
 /// A PostgreSQL to measure against. When the last reference is dropped, what was started or created for it is gone.
 pub struct Server {
@@ -30,6 +33,8 @@ pub struct Server {
     fixtures: AtomicU32,
     /// Removes what was created, unless the server goes away as a whole or somebody else created it.
     cleans_up: bool,
+    // Until all is dropped.
+    claim: Option<Claim>,
 }
 
 impl Server {
@@ -40,8 +45,13 @@ impl Server {
 
     async fn start_on(disk: Disk, asked: Option<Provider>, say: &(dyn Fn(&str) + Sync)) -> Result<Arc<Self>, Error> {
         let started = provider::start(asked, disk, say).await?;
-        let prefix = format!("tare_{}", &uuid::Uuid::new_v4().simple().to_string()[..8]);
-        let server = Self::connect(started, prefix).await?;
+        let prefix = format!("{}{}", claim::PREFIX, &uuid::Uuid::new_v4().simple().to_string()[..8]);
+        let mut server = Self::connect(started, prefix).await?;
+        if server.cleans_up {
+            let (admin, tls) = server.reached_by();
+            server.claim = Some(Claim::take(admin, tls, &server.prefix).await?);
+            claim::clear_abandoned(&server, say).await?;
+        }
         fixture::create_templates(&server).await?;
         Ok(Arc::new(server))
     }
@@ -93,6 +103,7 @@ impl Server {
             cleans_up: started.provider == Provider::Url,
             version: version.split(' ').next().unwrap_or_default().to_owned(),
             fixtures: AtomicU32::new(0),
+            claim: None,
             started,
             tls,
             prefix,
@@ -133,6 +144,25 @@ impl Server {
     /// A connection to `database` as one who may do everything; for setting up and for counting afterwards.
     pub async fn admin(&self, database: &str) -> Result<Client, Error> {
         connect(self.started.admin.clone().dbname(database), &self.tls).await
+    }
+
+    /// The same to make databases and roles, which are not taken for left behind until this is closed.
+    pub(crate) async fn maker(&self) -> Result<Client, Error> {
+        let client = self.admin(self.maintenance_database()).await?;
+        if self.is_claimed() {
+            claim::making(&client, &self.prefix).await.map_err(Error::database("lock what is made on it"))?;
+        }
+        Ok(client)
+    }
+
+    /// Whether others can tell that what is made on it is in use. A server that goes away as a whole needs no claim.
+    pub(crate) fn is_claimed(&self) -> bool {
+        self.claim.is_some()
+    }
+
+    /// How one who may do everything reaches it.
+    pub(crate) fn reached_by(&self) -> (&Config, &MakeRustlsConnect) {
+        (&self.started.admin, &self.tls)
     }
 
     /// The same as [`admin`](Self::admin), with what the server tells it beside its answers.
@@ -284,7 +314,8 @@ impl Drop for Server {
     }
 }
 
-async fn drop_all(admin: &Config, tls: &MakeRustlsConnect, prefix: &str) -> Result<(), Error> {
+/// Drops every database and role whose name begins with `prefix`; the role that was made first is the last.
+pub(crate) async fn drop_all(admin: &Config, tls: &MakeRustlsConnect, prefix: &str) -> Result<(), Error> {
     let client = connect(admin, tls).await?;
     let failed = || Error::database("list what is to be dropped");
     let databases = client
@@ -297,10 +328,10 @@ async fn drop_all(admin: &Config, tls: &MakeRustlsConnect, prefix: &str) -> Resu
             .await
             .map_err(Error::database(format!("drop database {name}")))?;
     }
-    // Members before the groups they are in.
+    // Members before the groups they are in; of these the tenants' comes before the first.
     let roles = client
         .query(
-            "select rolname::text from pg_roles where starts_with(rolname, $1) order by rolcanlogin desc",
+            "select rolname::text from pg_roles where starts_with(rolname, $1) order by rolcanlogin desc, rolname desc",
             &[&prefix],
         )
         .await
@@ -336,7 +367,7 @@ fn connector(root: Option<&Path>) -> Result<MakeRustlsConnect, Error> {
     tare_tls::client(root).map(MakeRustlsConnect::new).map_err(Error::io("preparing TLS"))
 }
 
-async fn connect(config: &Config, tls: &MakeRustlsConnect) -> Result<Client, Error> {
+pub(crate) async fn connect(config: &Config, tls: &MakeRustlsConnect) -> Result<Client, Error> {
     connect_with_notices(config, tls).await.map(|(client, _)| client)
 }
 
@@ -368,7 +399,7 @@ pub(crate) async fn wait_until_ready(
         match connect(admin, &tls).await {
             Ok(_) => return Ok(()),
             Err(error) if has_ended() || Instant::now() > deadline => return Err(error),
-            Err(_) => tokio::time::sleep(Duration::from_millis(25)).await,
+            Err(_) => tokio::time::sleep(AGAIN).await,
         }
     }
 }

@@ -271,6 +271,25 @@ async fn a_stalled_relay_passes_nothing_on_until_recovered() {
 }
 
 #[tokio::test]
+async fn a_connection_is_cut_after_so_many_bytes_in_the_middle_of_what_is_said() {
+    let relay = relay_to_echo().await;
+    let mut open = connect(&relay).await.unwrap();
+    ask(&mut open, &[1; 100]).await.unwrap();
+    relay.cut_after(60).await;
+    ask(&mut open, &[2; 50]).await.unwrap();
+    open.write_all(&[3; 20]).await.unwrap();
+    let mut said = Vec::new();
+    assert_eq!(open.read_to_end(&mut said).await.unwrap_err().kind(), ErrorKind::ConnectionReset);
+    assert!(said.len() <= 10, "{} bytes were passed on, of which 10 may be", said.len());
+
+    let mut new = connect(&relay).await.unwrap();
+    new.write_all(&[4; 61]).await.unwrap();
+    while new.read_u8().await.is_ok() {}
+    relay.recover().await.unwrap();
+    ask(&mut connect(&relay).await.unwrap(), &[5; 200]).await.unwrap();
+}
+
+#[tokio::test]
 async fn nothing_is_left_of_a_relay_that_is_dropped() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let relay = Relay::to(("127.0.0.1", listener.local_addr().unwrap().port())).await.unwrap();

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 use tare_evidence::{Bench, Evidence, Machine, Postgres, Run};
 
-use crate::session::write_whole;
+use crate::kept::write_whole;
 
 /// The version of the file.
 const VERSION: u32 = 1;

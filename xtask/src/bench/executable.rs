@@ -6,8 +6,7 @@ use std::process::Stdio;
 
 use anyhow::{Context, Result, ensure};
 use tare_evidence::Counted;
-use tare_testbed::{COUNT, HANDOVER, NETWORK, Network};
-use tempfile::TempDir;
+use tare_testbed::{COUNT, HANDOVER, NETWORK, Network, PrivateFolder};
 use tokio::io::AsyncReadExt;
 use tokio::process::Command;
 
@@ -30,7 +29,7 @@ pub async fn ids(executable: &Path, bed: &Bed) -> Result<Vec<String>> {
 
 /// What can be counted of every id of a bench executable, or of one.
 pub async fn counts(executable: &Path, only: Option<&str>, bed: &Bed) -> Result<BTreeMap<String, Counted>> {
-    let home = TempDir::new().context("cannot make a temporary folder")?;
+    let home = PrivateFolder::new()?;
     let one = only.map_or_else(Vec::new, |id| vec!["--exact", id]);
     let arguments = [&["--bench", "--test"], &one[..]].concat();
     let mut command = command(executable, &arguments, bed);

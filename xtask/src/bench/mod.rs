@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::baseline::{self, Beside};
 use crate::build::{self, BUILD};
 use crate::cli::{self, Baselines, BenchName};
+use crate::guard::Guarded;
 use crate::progress::Progress;
 use crate::session::{Begin, POSTGRES, Session};
 use crate::{Ending, criterion, workspace};
@@ -165,7 +166,8 @@ async fn run_one(
     log: &Path,
 ) -> Result<Vec<Bench>> {
     let since = SystemTime::now();
-    let mut child = Command::new(executable)
+    let mut command = Command::new(executable);
+    command
         .args(settings.arguments())
         .env(HANDOVER, handover)
         .env(NETWORK, settings.network.to_string())
@@ -173,12 +175,10 @@ async fn run_one(
         .current_dir(workspace::root())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .with_context(|| format!("cannot run {}", executable.display()))?;
-    let mut results = BufReader::new(child.stdout.take().context("the bench's output")?).lines();
-    let mut remarks = BufReader::new(child.stderr.take().context("the bench's output")?).lines();
+        .stderr(Stdio::piped());
+    let mut bench = Guarded::spawn(&mut command)?;
+    let mut results = BufReader::new(bench.child.stdout.take().context("the bench's output")?).lines();
+    let mut remarks = BufReader::new(bench.child.stderr.take().context("the bench's output")?).lines();
     let mut log_file = File::create(log).await.with_context(|| format!("cannot write {}", log.display()))?;
     let (mut results_open, mut remarks_open, mut last_remark) = (true, true, String::new());
     while results_open || remarks_open {
@@ -202,7 +202,7 @@ async fn run_one(
         log_file.write_all(format!("{line}\n").as_bytes()).await?;
     }
     log_file.flush().await?;
-    let status = child.wait().await?;
+    let status = bench.wait().await?;
     if !status.success() {
         bail!("the bench ended with {status}: {last_remark}; all it said is in {}", log.display());
     }

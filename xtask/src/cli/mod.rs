@@ -5,6 +5,7 @@ mod calibrate;
 mod compare;
 mod load;
 mod profile;
+mod torture;
 
 use std::path::PathBuf;
 
@@ -18,6 +19,7 @@ pub use self::calibrate::{Calibrate, CalibrationPart};
 pub use self::compare::Compare;
 pub use self::load::{Format, Merge, Stress, StressCommand, Subject};
 pub use self::profile::Profile;
+pub use self::torture::Torture;
 
 /// Finds out which component of a multi-tenant API is slow, what each fix is worth, and keeps it from coming back.
 ///
@@ -43,6 +45,9 @@ pub enum Command {
     Profile(Box<Profile>),
     /// Two states of the code, measured in turns: what is faster, what is slower, and how sure that is.
     Compare(Compare),
+    /// What goes wrong in production, on purpose: databases, connections, clients and the server itself, under load, and whether
+    /// everything that was acknowledged is there once afterwards.
+    Torture(Torture),
     /// Shows the evidence of an earlier run.
     Report(Report),
     /// The course of every figure over many runs, and the commits at which it changed.

@@ -19,6 +19,9 @@ const TESTBED: &str = "tare-testbed";
 /// States whose executables are kept.
 const KEPT: usize = 6;
 
+/// How the name of a folder begins that executables are being copied to.
+const HALF_BUILT: &str = "building-";
+
 /// The folder of the benches within that of a state.
 const BENCHES: &str = "benches";
 
@@ -84,13 +87,22 @@ pub async fn of(
 /// The next state is built in the same place.
 fn copied(built: &[Executable], home: &Path) -> Result<(PathBuf, TempDir)> {
     fs::create_dir_all(home)?;
-    let new = tempfile::Builder::new().prefix("building-").tempdir_in(home)?;
+    let new = tempfile::Builder::new().prefix(HALF_BUILT).tempdir_in(home)?;
     fs::create_dir(new.path().join(BENCHES))?;
     for Executable { is_bench, name, path } in built {
         let folder = if *is_bench { new.path().join(BENCHES) } else { new.path().to_owned() };
         fs::copy(path, folder.join(name))?;
     }
     Ok((new.path().to_owned(), new))
+}
+
+/// Removes what a comparison that was killed was copying to `home`.
+pub fn remove_half_built(home: &Path) {
+    for entry in fs::read_dir(home).into_iter().flatten().flatten() {
+        if entry.file_name().to_string_lossy().starts_with(HALF_BUILT) {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
 }
 
 /// The same for the same code, compiler and settings.

@@ -6,8 +6,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
 use tare_evidence::State;
-use tare_testbed::Reaper;
-use tempfile::NamedTempFile;
+use tare_testbed::{PrivateFolder, Reaper};
 use xshell::{Cmd, Shell, cmd};
 
 /// What a hook of git's sets, and would lead us into another repository or index.
@@ -75,10 +74,11 @@ impl Repository {
         let head = self.commit("HEAD")?;
         let name = "the working tree".to_owned();
         // An index of our own, begun with the user's: git then need not read every file again.
-        let index = NamedTempFile::new().context("cannot make a file for an index of our own")?;
+        let folder = PrivateFolder::new()?;
+        let index = folder.path().join("index");
         let of_user = self.read(&["rev-parse", "--path-format=absolute", "--git-path", "index"])?;
-        fs::copy(&of_user, index.path()).with_context(|| format!("cannot read git's index {of_user}"))?;
-        let with_index = |arguments: &[&str]| self.git(arguments).env("GIT_INDEX_FILE", index.path());
+        fs::copy(&of_user, &index).with_context(|| format!("cannot read git's index {of_user}"))?;
+        let with_index = |arguments: &[&str]| self.git(arguments).env("GIT_INDEX_FILE", &index);
         let top = self.read(&["rev-parse", "--show-toplevel"])?;
         with_index(&["-C", &top, "add", "--all"]).run().context("git cannot read the working tree")?;
         let tree = with_index(&["write-tree"]).read().context("git cannot keep the working tree")?;

@@ -22,6 +22,9 @@ use crate::cli::Compare;
 use crate::session::{Begin, POSTGRES, Session};
 use crate::{Ending, workspace};
 
+/// Where executables are kept.
+const BUILT: &str = "built";
+
 /// How long both states take to count what can be counted, usually.
 const COUNTING: Duration = Duration::from_secs(60);
 
@@ -88,7 +91,10 @@ fn lock(home: &Path) -> Result<File> {
     let locked = fs::create_dir_all(home).and_then(|()| File::create(&path));
     let locked = locked.with_context(|| format!("cannot write {}", path.display()))?;
     match locked.try_lock() {
-        Ok(()) => Ok(locked),
+        Ok(()) => {
+            executables::remove_half_built(&home.join(BUILT));
+            Ok(locked)
+        }
         Err(TryLockError::WouldBlock) => bail!("another comparison is running in this checkout; let it end first"),
         Err(TryLockError::Error(error)) => Err(error).with_context(|| format!("cannot lock {}", path.display())),
     }
@@ -125,7 +131,7 @@ async fn build(
     home: &Path,
 ) -> Result<[Side; 2]> {
     let progress = session.progress.clone();
-    let kept: PathBuf = home.join("built");
+    let kept: PathBuf = home.join(BUILT);
     let mut sides = Vec::new();
     {
         let worktree = Worktree::new(repository, &home.join("worktree"))?;

@@ -16,7 +16,8 @@ use super::sides::Sides;
 use super::stress::{self, Servers};
 use crate::bench::turns::{self, Subject};
 use crate::cli::Compare;
-use crate::session::{Session, write_atomically};
+use crate::kept::write_atomically;
+use crate::session::Session;
 
 /// The name of the step.
 pub const STEP: &str = "measure in turns";

@@ -39,6 +39,8 @@ pub(crate) enum Scale {
 const MOST_NINES: f64 = 5.0;
 /// Marks along an axis without factors, about.
 const TICKS: f64 = 6.0;
+/// Figures beyond it are not shown, and those as near to zero are zero: between them there are no steps that can be told.
+const GREATEST: f64 = 1e300;
 
 impl Unit {
     fn shown(self, value: f64) -> String {
@@ -85,7 +87,7 @@ impl Ruler {
     /// As long as `values` ask for; nothing where there is none that it can show.
     pub fn over(axis: &Axis, values: impl Iterator<Item = f64>) -> Option<Self> {
         let scale = axis.scale;
-        let values = values.filter(|value| value.is_finite() && (scale != Scale::Logarithmic || *value > 0.0));
+        let values = values.filter_map(shown).filter(|value| scale != Scale::Logarithmic || *value > 0.0);
         let (least, most) = values.fold(None, |ends: Option<(f64, f64)>, value| {
             Some(ends.map_or((value, value), |(least, most)| (least.min(value), most.max(value))))
         })?;
@@ -150,6 +152,14 @@ impl ValueFormatter<f64> for Ruler {
     }
 }
 
+/// `value` as an axis can show it.
+fn shown(value: f64) -> Option<f64> {
+    match value.abs() {
+        small if small < 1.0 / GREATEST => Some(0.0),
+        other => (other <= GREATEST).then_some(value),
+    }
+}
+
 /// From zero, or from below it where there is something, in steps of 1, 2 or 5.
 fn linear(least: f64, most: f64) -> (Range<f64>, Vec<f64>) {
     let (least, most) = (least.min(0.0), most.max(0.0));
@@ -204,6 +214,18 @@ mod tests {
             ruler(Unit::Share, Scale::Nines, &[0.5, 0.9995]),
             ["0", "50 %", "90 %", "99 %", "99.9 %", "99.99 %"]
         );
+    }
+
+    #[test]
+    fn figures_that_are_out_of_all_proportion_have_few_ticks() {
+        for values in [[0.0, 5e-324], [-1.7e308, 1.7e308], [1e-300, 1e300], [-1e300, 1e300], [5e-324, 1.7e308]] {
+            for scale in [Scale::Linear, Scale::Logarithmic, Scale::Nines] {
+                let axis = Axis { name: "", unit: Unit::Number, scale };
+                let Some(ruler) = Ruler::over(&axis, values.into_iter()) else { continue };
+                assert!((2..20).contains(&ruler.ticks()), "{values:?} {scale:?} {}", ruler.ticks());
+                assert!((0..=100).contains(&ruler.map(&values[0], (0, 100))), "{values:?} {scale:?}");
+            }
+        }
     }
 
     #[test]

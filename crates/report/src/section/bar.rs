@@ -8,7 +8,8 @@ pub(super) fn bar(part: f64, whole: f64, width: usize) -> String {
     if part <= 0.0 || whole <= 0.0 {
         return String::new();
     }
-    let eighths = (part.min(whole) * (width * 8) as f64 / whole).ceil() as usize;
+    // Not more than all of it, also where the product of two figures is beyond every number.
+    let eighths = ((part.min(whole) * (width * 8) as f64 / whole).ceil() as usize).min(width * 8);
     "█".repeat(eighths / 8) + EIGHTHS[eighths % 8]
 }
 
@@ -27,5 +28,6 @@ mod tests {
     #[test]
     fn a_trace_is_seen_and_nothing_is_not() {
         assert_eq!([bar(1.0, 1e6, 40), bar(0.0, 1e6, 40), bar(0.0, 0.0, 40)], ["▏", "", ""]);
+        assert_eq!(bar(1e308, 1.7e308, 40).chars().count(), 40, "it is no longer than it may be");
     }
 }

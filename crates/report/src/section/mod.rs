@@ -31,6 +31,13 @@ pub struct Section {
     pub essential: bool,
 }
 
+impl Section {
+    /// Of sentences and perhaps a table.
+    pub fn new(title: impl Into<String>, paragraphs: Vec<String>, table: Option<Table>) -> Self {
+        Self { title: title.into(), paragraphs, table, ..Self::default() }
+    }
+}
+
 /// A header and rows of as many cells.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Table {
@@ -53,8 +60,23 @@ pub fn sections(evidence: &Evidence, predict_ms: &[f64]) -> Vec<Section> {
     told.into_iter().flatten().collect()
 }
 
-/// One or two sentences: what is slower, whether all was met, and what was not.
+/// Up to three sentences: what is slower, whether all was met and what was not, and whether other runs disturbed it.
 pub(crate) fn verdict_sentence(evidence: &Evidence) -> String {
+    let disturbed = match evidence.run.beside.as_slice() {
+        [] => return judged(evidence),
+        [other] => {
+            format!("Another run measured on this machine at the same time ({other}): times of both are disturbed.")
+        }
+        others => format!(
+            "{} other runs measured on this machine at the same time ({}): times of all are disturbed.",
+            others.len(),
+            others.join("; ")
+        ),
+    };
+    format!("{} {disturbed}", judged(evidence))
+}
+
+fn judged(evidence: &Evidence) -> String {
     if evidence.run.interrupted {
         return "Interrupted: what was measured until then is shown, and nothing is judged by it.".into();
     }
@@ -260,7 +282,24 @@ pub(crate) fn table(header: &[&str], rows: Vec<Vec<String>>) -> Option<Table> {
 
 #[cfg(test)]
 mod tests {
+    use tare_evidence::{Machine, Run};
+
     use super::*;
+
+    #[test]
+    fn a_run_beside_others_says_so_in_its_verdict() {
+        let told = |beside: &[&str]| {
+            let beside = beside.iter().map(|other| (*other).to_owned()).collect();
+            verdict_sentence(&Evidence::begun(Run { beside, ..Run::default() }, Machine::default()))
+        };
+        let alone = told(&[]);
+        assert!(!alone.contains("measured on this machine"), "{alone}");
+        let one =
+            "Another run measured on this machine at the same time (process 7, perf): times of both are disturbed.";
+        assert_eq!(told(&["process 7, perf"]), format!("{alone} {one}"));
+        let two = told(&["process 7, perf", "process 8, bench --quick"]);
+        assert!(two.contains("2 other runs") && two.contains("(process 7, perf; process 8, bench --quick)"), "{two}");
+    }
 
     #[test]
     fn a_network_is_told_of_where_there_is_one() {

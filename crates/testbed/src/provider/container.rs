@@ -17,9 +17,9 @@ use tokio::time::timeout;
 use tokio_postgres::Config;
 use tokio_postgres::config::SslMode;
 
-use super::{Disk, Provider, SETTINGS, Started, Tools, password};
+use super::{Disk, Owned, Provider, SETTINGS, Started, Tools, password};
 use crate::certificate::{self, Certificate};
-use crate::{Error, Reaper, server};
+use crate::{Error, PrivateFolder, server};
 
 const PORT: u16 = 5432;
 /// Where the databases are kept, on a volume.
@@ -48,12 +48,6 @@ ssl_key_file = 'server.key'
 SETTINGS
 "#;
 
-/// Keeps the container's reaper and the root certificate, which has to be a file for others to use.
-struct Owned {
-    _reaper: Reaper,
-    folder: tempfile::TempDir,
-}
-
 /// The image to run: `POSTGRES_IMAGE`, or the one this is tested with.
 pub(super) fn image() -> String {
     env::var("POSTGRES_IMAGE").ok().filter(|image| !image.is_empty()).unwrap_or_else(|| "postgres:15".into())
@@ -61,18 +55,15 @@ pub(super) fn image() -> String {
 
 pub(super) async fn start(disk: Disk, say: &(dyn Fn(&str) + Sync)) -> Result<Started, Error> {
     engine_answers().await?;
+    clear_ended().await;
     let image = image();
     have_image(&image, say).await?;
 
     let failed = |error: &dyn std::fmt::Display| Error::Container(format!("{image} did not start: {error}"));
-    let folder = tempfile::Builder::new().prefix("tare-").tempdir().map_err(|error| failed(&error))?;
-
-    // Its name is known before it exists, so that it is removed even if this process dies while it is being created.
+    // Its name is known before it exists, so that it is removed even if this process dies while it is being created. The root
+    // certificate has to be a file for others to use.
     let name = format!("tare-{}", uuid::Uuid::new_v4().simple());
-    let folder_text = folder.path().to_string_lossy().into_owned();
-    let reap = r#"docker rm --force --volumes "$1"; rm -rf "$2""#;
-    let reaper = Reaper::new(reap, &[&name, &folder_text]).map_err(|error| failed(&error))?;
-    let owned = Owned { _reaper: reaper, folder };
+    let owned = PrivateFolder::of_container(&name)?;
 
     let password = password();
     let (repository, tag) = image.rsplit_once(':').unwrap_or((&image, "latest"));
@@ -103,8 +94,8 @@ pub(super) async fn start(disk: Disk, say: &(dyn Fn(&str) + Sync)) -> Result<Sta
     let port = container.get_host_port_ipv4(PORT).await.map_err(|error| failed(&error))?;
 
     let address = own_address(&name).await;
-    let root = owned.folder.path().join("root.pem");
-    let certificate = give_certificate(&name, owned.folder.path(), &root, address).await?;
+    let root = owned.path().join("root.pem");
+    let certificate = give_certificate(&name, owned.path(), &root, address).await?;
 
     let at = |host: &str, port: u16| {
         let mut admin = Config::new();
@@ -131,7 +122,7 @@ pub(super) async fn start(disk: Disk, say: &(dyn Fn(&str) + Sync)) -> Result<Sta
         root: Some(root),
         certificate: Some(certificate),
         tools: Tools::InContainer(name),
-        _owned: Some(Box::new(owned)),
+        owned: Owned::Container(Box::new(owned)),
     })
 }
 
@@ -177,6 +168,19 @@ async fn engine_answers() -> Result<(), Error> {
         Ok(Err(_)) => Err(Error::Container("the docker command is not installed".into())),
         Ok(Ok(output)) if !output.status.success() => Err(Error::Container("no Docker engine answers".into())),
         Ok(Ok(_)) => Ok(()),
+    }
+}
+
+/// Removes containers of ours that have ended: where the machine did, nothing else may be left that knows of them.
+async fn clear_ended() {
+    let ended =
+        ["ps", "--all", "--quiet", "--filter", "label=tare", "--filter", "status=exited", "--filter", "status=dead"];
+    let Ok(Ok(ended)) = timeout(ANSWER, docker(&ended).output()).await else { return };
+    let ended = String::from_utf8_lossy(&ended.stdout).into_owned();
+    let ended: Vec<_> = ended.split_whitespace().collect();
+    if !ended.is_empty() {
+        // Without force: what runs again is in use.
+        let _ = timeout(ANSWER, docker(&[&["rm", "--volumes"], &ended[..]].concat()).output()).await;
     }
 }
 

@@ -7,9 +7,11 @@ mod url;
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::{Arc, Mutex};
 
 use tokio_postgres::Config;
 
+pub(crate) use self::system::Cluster;
 use crate::Error;
 use crate::certificate::Certificate;
 
@@ -65,8 +67,15 @@ pub(crate) struct Started {
     pub(crate) certificate: Option<Certificate>,
     /// The container, or the folder of the binaries, that pgbench can be run from.
     pub(crate) tools: Tools,
-    /// Stops it when dropped.
-    pub(crate) _owned: Option<Box<dyn std::any::Any + Send + Sync>>,
+    pub(crate) owned: Owned,
+}
+
+/// What was started, and stops when this is dropped.
+pub(crate) enum Owned {
+    /// Nothing: somebody else did.
+    Nothing,
+    Container(#[expect(dead_code, reason = "kept to be dropped")] Box<dyn std::any::Any + Send + Sync>),
+    Cluster(Arc<Mutex<Cluster>>),
 }
 
 /// Where the server's own client programs are.

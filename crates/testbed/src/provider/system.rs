@@ -2,34 +2,38 @@
 
 use std::fs::{self, File};
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
-use std::process::Child;
+use std::path::PathBuf;
+use std::process::{Child, Stdio};
+use std::sync::{Arc, Mutex};
 
 use tokio_postgres::Config;
 use tokio_postgres::config::SslMode;
 
-use super::{Disk, Provider, SETTINGS, Started, Tools, password};
+use super::{Disk, Owned, Provider, SETTINGS, Started, Tools, password};
 use crate::program::{self, User, command};
-use crate::{Error, Reaper, certificate, server};
-
-/// Stops the cluster named by its pid file, then removes the folder. initdb may still be writing to it.
-const REAP: &str = r#"
-pid=$(head -n 1 "$1/data/postmaster.pid" 2>/dev/null)
-if [ -n "$pid" ] && kill -QUIT "$pid"; then while kill -0 "$pid"; do sleep 0.02; done; fi
-for _ in 1 2 3 4 5 6 7 8 9 10; do rm -rf "$1"; [ -e "$1" ] || exit 0; sleep 0.1; done"#;
+use crate::{Error, PrivateFolder, certificate, server};
 
 /// A running cluster; stops and vanishes when dropped.
-struct Cluster {
+pub(crate) struct Cluster {
     postgres: Option<Child>,
-    reaper: Reaper,
-    folder: PathBuf,
+    folder: PrivateFolder,
+    launch: Launch,
+}
+
+/// How it is started, each time that it is.
+#[derive(Clone)]
+struct Launch {
+    binaries: PathBuf,
+    user: Option<User>,
+    port: u16,
+    disk: Disk,
 }
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        self.reaper.release();
+        self.folder.release();
         if let Some(postgres) = &mut self.postgres {
-            // The reaper sees it gone only after it has been waited for.
+            // Elsewhere than on Linux it is seen gone only after it has been waited for.
             let _ = postgres.wait();
         }
     }
@@ -45,13 +49,14 @@ pub(super) async fn start(disk: Disk) -> Result<Started, Error> {
     let mut attempts = 3;
     loop {
         attempts -= 1;
-        let mut cluster = Cluster::prepare(&binaries, user, &password, &certificate)?;
         let port = program::free_port().map_err(Error::io("looking for a free port on 127.0.0.1"))?;
-        cluster.launch(&binaries, user, port, disk)?;
+        let launch = Launch { binaries: binaries.clone(), user, port, disk };
+        let mut cluster = Cluster::prepare(launch, &password, &certificate)?;
+        cluster.launch()?;
         let mut admin = Config::new();
         admin.host("127.0.0.1").port(port).user("postgres").password(&password).dbname("postgres");
         admin.ssl_mode(SslMode::Require);
-        let root = cluster.folder.join("root.pem");
+        let root = cluster.folder.path().join("root.pem");
         match server::wait_until_ready(&admin, Some(&root), || cluster.has_ended()).await {
             Ok(()) => {
                 return Ok(Started {
@@ -60,7 +65,7 @@ pub(super) async fn start(disk: Disk) -> Result<Started, Error> {
                     root: Some(root),
                     certificate: Some(certificate),
                     tools: Tools::InFolder(Some(binaries)),
-                    _owned: Some(Box::new(cluster)),
+                    owned: Owned::Cluster(Arc::new(Mutex::new(cluster))),
                 });
             }
             Err(_) if attempts > 0 && cluster.has_logged("Address already in use") => {}
@@ -70,26 +75,17 @@ pub(super) async fn start(disk: Disk) -> Result<Started, Error> {
 }
 
 impl Cluster {
-    fn prepare(
-        binaries: &Path,
-        user: Option<User>,
-        password: &str,
-        certificate: &certificate::Certificate,
-    ) -> Result<Self, Error> {
-        let folder = tempfile::Builder::new()
-            .prefix("tare-")
-            .tempdir()
-            .map_err(Error::io(format!("making a folder in {}", std::env::temp_dir().display())))?;
-        let folder_text = folder.path().to_string_lossy().into_owned();
-        let reaper = Reaper::new(REAP, &[&folder_text]).map_err(Error::io("starting /bin/sh to clean up after us"))?;
-        // From here on the reaper removes the folder.
-        let cluster = Self { postgres: None, reaper, folder: folder.keep() };
+    fn prepare(launch: Launch, password: &str, certificate: &certificate::Certificate) -> Result<Self, Error> {
+        let (binaries, user) = (launch.binaries.clone(), launch.user);
+        let cluster = Self { postgres: None, folder: PrivateFolder::new()?, launch };
+        let folder = cluster.folder.path();
+        let folder_text = folder.to_string_lossy().into_owned();
 
         let file = |name: &str, content: &str| -> Result<(), Error> {
-            let path = cluster.folder.join(name);
+            let path = folder.join(name);
             program::write_private(&path, content, user).map_err(Error::io(format!("writing {}", path.display())))
         };
-        program::own(&cluster.folder, user).map_err(Error::io(format!("handing {folder_text} over")))?;
+        program::own(folder, user).map_err(Error::io(format!("handing {folder_text} over")))?;
         file("password", password)?;
         file("root.pem", &certificate.root)?;
         file("server.pem", &certificate.server)?;
@@ -101,19 +97,23 @@ impl Cluster {
             .args(["--username=postgres", "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--no-sync"])
             .arg(format!("--pwfile={folder_text}/password"))
             .arg(format!("--pgdata={folder_text}/data"));
-        let done = initdb.output().map_err(Error::io(format!("running {}", binaries.join("initdb").display())))?;
+        let running = || Error::io(format!("running {}", binaries.join("initdb").display()));
+        let initdb = initdb.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().map_err(running())?;
+        cluster.folder.quits(initdb.id())?;
+        let done = initdb.wait_with_output().map_err(running())?;
         if !done.status.success() {
             return Err(Error::System(format!("initdb failed: {}", String::from_utf8_lossy(&done.stderr).trim())));
         }
-        fs::remove_file(cluster.folder.join("password")).map_err(Error::io("removing the password file"))?;
+        fs::remove_file(folder.join("password")).map_err(Error::io("removing the password file"))?;
         Ok(cluster)
     }
 
-    fn launch(&mut self, binaries: &Path, user: Option<User>, port: u16, disk: Disk) -> Result<(), Error> {
-        let folder = self.folder.display();
+    pub(crate) fn launch(&mut self) -> Result<(), Error> {
+        let Launch { binaries, user, port, disk } = self.launch.clone();
+        let folder = self.folder.path().display();
         let log = File::options()
             .append(true)
-            .open(self.folder.join("log"))
+            .open(self.folder.path().join("log"))
             .map_err(Error::io(format!("opening {folder}/log")))?;
         let mut postgres = command(&binaries.join("postgres"), user);
         postgres
@@ -128,20 +128,27 @@ impl Cluster {
             .stderr(log)
             // Ctrl-C is for us; the cluster ends when we are done with it.
             .process_group(0);
-        self.postgres = Some(postgres.spawn().map_err(Error::io("starting postgres"))?);
-        Ok(())
+        let postgres = self.postgres.insert(postgres.spawn().map_err(Error::io("starting postgres"))?);
+        self.folder.quits(postgres.id())
     }
 
-    fn has_ended(&mut self) -> bool {
+    pub(crate) fn has_ended(&mut self) -> bool {
         self.postgres.as_mut().is_none_or(|postgres| !matches!(postgres.try_wait(), Ok(None)))
     }
 
+    /// The process of its own that was started last, and those that it has started.
+    pub(crate) fn processes(&self) -> Vec<u32> {
+        let Some(postmaster) = self.postgres.as_ref().map(Child::id) else { return Vec::new() };
+        let children = fs::read_to_string(format!("/proc/{postmaster}/task/{postmaster}/children")).unwrap_or_default();
+        std::iter::once(postmaster).chain(children.split_whitespace().filter_map(|id| id.parse().ok())).collect()
+    }
+
     fn has_logged(&self, text: &str) -> bool {
-        fs::read_to_string(self.folder.join("log")).is_ok_and(|log| log.contains(text))
+        fs::read_to_string(self.folder.path().join("log")).is_ok_and(|log| log.contains(text))
     }
 
     fn log(&self) -> String {
-        program::end_of_log(&self.folder.join("log"))
+        program::end_of_log(&self.folder.path().join("log"))
     }
 }
 

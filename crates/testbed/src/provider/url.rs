@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use tokio_postgres::Config;
 use tokio_postgres::config::Host;
 
-use super::{Provider, Started, Tools};
+use super::{Owned, Provider, Started, Tools};
 use crate::Error;
 
 const VARIABLE: &str = "DATABASE_URL";
@@ -21,7 +21,14 @@ pub(super) fn find() -> Result<Started, Error> {
     }
     let url = env::var(VARIABLE).map_err(|_| Error::BadUrl("it is not UTF-8".into()))?;
     let (admin, root) = parse(&url)?;
-    Ok(Started { provider: Provider::Url, admin, root, certificate: None, tools: Tools::InFolder(None), _owned: None })
+    Ok(Started {
+        provider: Provider::Url,
+        admin,
+        root,
+        certificate: None,
+        tools: Tools::InFolder(None),
+        owned: Owned::Nothing,
+    })
 }
 
 impl Started {
@@ -41,7 +48,14 @@ impl Started {
         if let Some(password) = password.filter(|password| !password.is_empty()) {
             admin.password(password);
         }
-        Ok(Self { provider: Provider::Url, admin, root, certificate: None, tools: Tools::InFolder(None), _owned: None })
+        Ok(Self {
+            provider: Provider::Url,
+            admin,
+            root,
+            certificate: None,
+            tools: Tools::InFolder(None),
+            owned: Owned::Nothing,
+        })
     }
 }
 

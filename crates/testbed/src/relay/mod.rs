@@ -49,6 +49,7 @@ type Order = (Verb, oneshot::Sender<io::Result<()>>);
 enum Verb {
     Refuse,
     Stall,
+    CutAfter(usize),
     Recover,
     DropConnections,
     Stretch(Network),
@@ -100,7 +101,7 @@ impl Relay {
             upstream,
             ledger: ledger.clone(),
             listener: Some(listener),
-            state: watch::Sender::new(State { stalled: false, resets: 0, network: Network::LOOPBACK }),
+            state: watch::Sender::new(State { stalled: false, cut: None, resets: 0, network: Network::LOOPBACK }),
             links: Links::default(),
             connections: JoinSet::new(),
         };
@@ -145,7 +146,13 @@ impl Relay {
         let _ = self.order(Verb::Stall).await;
     }
 
-    /// Takes connections again, on the same port, and passes on what has been waiting.
+    /// Resets each connection, open or to come, once this many bytes more have passed on it in one direction: in the middle of a
+    /// message.
+    pub async fn cut_after(&self, bytes: usize) {
+        let _ = self.order(Verb::CutAfter(bytes)).await;
+    }
+
+    /// Takes connections again, on the same port, passes on what has been waiting, and cuts none any more.
     ///
     /// # Errors
     /// Somebody else has taken the port since it was closed.
@@ -181,6 +188,8 @@ impl Drop for Relay {
 #[derive(Clone, Copy)]
 struct State {
     stalled: bool,
+    /// Bytes in one direction after which a connection is reset.
+    cut: Option<usize>,
     /// How often all connections were reset: those that began before the last time must go.
     resets: u64,
     network: Network,
@@ -230,8 +239,9 @@ impl Desk {
                 if self.listener.is_none() {
                     self.listener = Some(listen(self.port)?);
                 }
-                self.state.send_modify(|state| state.stalled = false);
+                self.state.send_modify(|state| (state.stalled, state.cut) = (false, None));
             }
+            Verb::CutAfter(bytes) => self.state.send_modify(|state| state.cut = Some(bytes)),
             Verb::Stretch(network) => self.state.send_modify(|state| state.network = network),
             Verb::TakeWaiting => self.take_waiting()?,
             Verb::DropConnections => {

@@ -118,6 +118,8 @@ async fn deliver(
     state: &watch::Receiver<State>,
     told: impl Fn(usize),
 ) -> io::Result<()> {
+    // Bytes passed on since the connection is to be cut.
+    let mut passed = 0;
     loop {
         let near = state.borrow().network.round_trip.is_zero();
         let next = select! {
@@ -132,6 +134,14 @@ async fn deliver(
             let _ = to.shutdown().await;
             break;
         }
+        let cut = state.borrow().cut;
+        let left = cut.map(|after| after.saturating_sub(passed));
+        if let Some(left) = left.filter(|left| *left <= said.len()) {
+            told(left);
+            to.write_all(&said[..left]).await?;
+            return Err(io::ErrorKind::ConnectionReset.into());
+        }
+        passed = if cut.is_some() { passed + said.len() } else { 0 };
         told(said.len());
         if to.write_all(&said).await.is_err() {
             // Whoever listened is gone. It may have said why: the other direction reads that, and how it ended.

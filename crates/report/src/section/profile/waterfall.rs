@@ -71,7 +71,9 @@ fn draw(profile: &Profile) -> String {
     let samples = profile.samples;
     let head = format!("{}, {samples} requests: P50 {}{query}", name(profile), with_interval(profile.request_ms));
     let whole = profile.components.iter().map(|component| component.ms.estimate).sum::<f64>();
-    let widest = profile.components.iter().map(|component| component.name.chars().count()).max().unwrap_or(0);
+    // A name may be as long as whoever told it wants; the others are not pushed aside by it.
+    let widest =
+        profile.components.iter().map(|component| component.name.chars().count()).max().unwrap_or(0).min(WIDTH);
     let mut gone = 0.0;
     let lines = profile.components.iter().map(|component| {
         let line = line(component, gone, whole, widest);

@@ -19,8 +19,8 @@ pub(super) fn work(profile: &Profile) -> Option<Section> {
         let many = if each == "1" { "" } else { "s" };
         Some(format!("{each} {one}{many}"))
     };
-    let outer: u64 =
-        work.statements.iter().filter(|statement| !statement.nested).map(|statement| statement.calls).sum();
+    let outer = work.statements.iter().filter(|statement| !statement.nested);
+    let outer = outer.fold(0_u64, |sum, statement| sum.saturating_add(statement.calls));
     let told = [
         counted(work.round_trips, "round trip"),
         counted((!work.statements.is_empty()).then_some(outer), "statement"),

@@ -40,7 +40,7 @@ pub(super) fn activity(evidence: &Evidence) -> Option<Section> {
 }
 
 fn row(label: &str, pass: &Pass, activity: &Activity) -> Vec<String> {
-    let blocks = activity.blocks_hit + activity.blocks_read;
+    let blocks = activity.blocks_hit.saturating_add(activity.blocks_read);
     let in_memory = match blocks {
         0 => String::new(),
         blocks => percent(activity.blocks_hit as f64 / blocks as f64),
