@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::{Body, Bytes};
+use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{Request, State};
 use axum::http::header::{AUTHORIZATION, CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
@@ -114,12 +114,17 @@ impl Service {
     }
 
     async fn read(&self, body: Body) -> Result<Bytes, Response> {
+        let too_large = || {
+            let message = format!("a body has {BODY_LIMIT} bytes at most");
+            refusal(StatusCode::PAYLOAD_TOO_LARGE, "body", &message)
+        };
+        // One that says so itself need not arrive for that.
+        if body.size_hint().lower() > u64::MAX - 1 {
+            return Err(too_large());
+        }
         match timeout(self.limits.body, Limited::new(body, BODY_LIMIT).collect()).await {
             Ok(Ok(body)) => Ok(body.to_bytes()),
-            Ok(Err(error)) if error.is::<LengthLimitError>() => {
-                let message = format!("a body has {BODY_LIMIT} bytes at most");
-                Err(refusal(StatusCode::PAYLOAD_TOO_LARGE, "body", &message))
-            }
+            Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
             Ok(Err(_)) => Err(refusal(StatusCode::BAD_REQUEST, "body", "the body did not arrive whole")),
             Err(_) => {
                 let mut late = refusal(StatusCode::REQUEST_TIMEOUT, "body", "the body did not arrive in time");
@@ -183,9 +188,12 @@ async fn metrics(State(service): State<Arc<Service>>) -> Response {
     }
 }
 
-/// The token of an `Authorization: Bearer` header; empty, and so refused, when there is none.
+/// The token of the `Authorization: Bearer` header; empty, and so refused, when there is none, or more than one: a proxy may
+/// have looked at another than we would.
 fn bearer(headers: &HeaderMap) -> &str {
-    let value = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    let only = values.next().filter(|_| values.next().is_none());
+    let value = only.and_then(|value| value.to_str().ok()).unwrap_or_default();
     match value.split_once(' ') {
         Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => token.trim(),
         _ => "",

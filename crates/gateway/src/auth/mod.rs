@@ -26,6 +26,8 @@ pub use keys::{Keys, KeysError};
 const LEEWAY: u64 = 5;
 /// How often a JWKS file is looked at, at most.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// All that is said of a token that none of our keys has signed: whoever made it learns nothing.
+const NOT_OURS: &str = "it is not a token of ours";
 
 /// How tokens are checked.
 #[derive(Clone, Debug)]
@@ -89,11 +91,12 @@ impl Verifier {
             Source::Jwks(file) => {
                 let keys = file.keys();
                 let id = jsonwebtoken::decode_header(token).map_err(|error| refusal(error.kind()))?.kid;
-                let unknown = match id {
-                    Some(_) => "its key is not one of ours",
-                    None => "it does not say which of our keys is its own",
-                };
-                caller(token, keys.find(id.as_deref()).ok_or(Error::Token(unknown))?)
+                let key = keys.find(id.as_deref()).ok_or_else(|| {
+                    // Not for the caller: which keys there are is not to be tried out.
+                    tracing::debug!(named = id.is_some(), "a token names none of our keys");
+                    Error::Token(NOT_OURS)
+                })?;
+                caller(token, key)
             }
         }
     }
@@ -116,6 +119,6 @@ fn refusal(error: &ErrorKind) -> Error {
         ErrorKind::ImmatureSignature => "it is not valid yet",
         ErrorKind::InvalidAudience => "it is meant for another audience",
         ErrorKind::InvalidIssuer => "it is from another issuer",
-        _ => "it is not a token of ours",
+        _ => NOT_OURS,
     })
 }

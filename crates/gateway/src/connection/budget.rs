@@ -217,6 +217,8 @@ impl<C> Drop for Waiting<'_, C> {
 }
 
 #[cfg(test)]
+mod model;
+#[cfg(test)]
 mod tests {
     use std::pin::{Pin, pin};
     use std::task::{Context, Poll, Waker};

@@ -2,6 +2,7 @@
 
 mod audit;
 mod bed;
+mod cache;
 mod connections;
 mod execute;
 mod idempotency;

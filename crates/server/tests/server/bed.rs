@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use reqwest::{Client, Response, StatusCode};
 use serde_json::{Value, json};
 use tare_testbed::{AUDIENCE, Fixture, ISSUER, Server, Size};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use uuid::Uuid;
 
@@ -93,14 +93,14 @@ impl Drop for Service {
 }
 
 /// What comes until the other side closes the connection.
-pub async fn to_its_end(mut stream: TcpStream) -> String {
+pub async fn to_its_end(mut stream: impl AsyncRead + Unpin) -> String {
     let mut said = Vec::new();
     // A reset is an end, too.
     let _ = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut said)).await.expect("the connection is closed");
     String::from_utf8(said).unwrap()
 }
 
-fn client() -> Client {
+pub fn client() -> Client {
     let tls = tare_tls::client(None).unwrap();
     Client::builder().tls_backend_preconfigured(tls).no_proxy().timeout(PATIENCE).build().unwrap()
 }

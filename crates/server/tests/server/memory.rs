@@ -46,8 +46,14 @@ async fn a_thousand_tenants_at_work_take_less_than_a_hundred_mebibytes() {
     assert!(resident < BOUND_MIB, "{resident} MiB");
 }
 
-fn resident_kib(process: u32) -> u64 {
+/// Resident memory of a process.
+pub fn resident_kib(process: u32) -> u64 {
+    status_kib(process, "VmRSS:")
+}
+
+/// What the system says of a process on one line.
+pub fn status_kib(process: u32, line: &str) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    let line = status.lines().find_map(|at| at.strip_prefix(line)).unwrap();
     line.trim().trim_end_matches(" kB").parse().unwrap()
 }

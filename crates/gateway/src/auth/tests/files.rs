@@ -11,7 +11,7 @@ fn keys_rotate_both_ways_without_a_restart() {
         for (kept, gone) in [(&new, &old), (&old, &new)] {
             write(&file, &TokenKey::jwks(&[kept]));
             accepted(&verifier, &kept.mint(USER));
-            refused(&verifier, &gone.mint(USER), "not one of ours");
+            refused(&verifier, &gone.mint(USER), "not a token of ours");
         }
         write(&file, &TokenKey::jwks(&[&old, &new]));
         accepted(&verifier, &old.mint(USER));
@@ -33,7 +33,7 @@ fn a_file_without_keys_refuses_every_token() {
     let (file, verifier) = Jwks::of(&[&key]);
     file.write(r#"{"keys": []}"#);
     for _ in 0..3 {
-        refused(&verifier, &key.mint(USER), "not one of ours");
+        refused(&verifier, &key.mint(USER), "not a token of ours");
     }
     assert_eq!(logged().matches("no key left").count(), 1);
 }
@@ -49,7 +49,7 @@ fn a_file_that_went_bad_keeps_the_last_good_keys_and_is_told_of_once() {
         file.write(text);
         for _ in 0..3 {
             accepted(&verifier, &old.mint(USER));
-            refused(&verifier, &new.mint(USER), "not one of ours");
+            refused(&verifier, &new.mint(USER), "not a token of ours");
         }
         let log = logged();
         assert!(log.contains(expected) && log.contains(file.path().to_str().unwrap()), "{log}");
@@ -70,7 +70,7 @@ fn a_file_that_went_bad_keeps_the_last_good_keys_and_is_told_of_once() {
 
     file.write(&TokenKey::jwks(&[&new]));
     accepted(&verifier, &new.mint(USER));
-    refused(&verifier, &old.mint(USER), "not one of ours");
+    refused(&verifier, &old.mint(USER), "not a token of ours");
     assert_eq!(logged().matches("were read again").count(), 1);
 }
 
@@ -81,7 +81,7 @@ fn the_file_is_looked_at_only_every_so_often() {
     let verifier = file.open(Duration::from_secs(3600)).unwrap();
     file.write(&TokenKey::jwks(&[&new]));
     accepted(&verifier, &old.mint(USER));
-    refused(&verifier, &new.mint(USER), "not one of ours");
+    refused(&verifier, &new.mint(USER), "not a token of ours");
 }
 
 #[test]
@@ -95,7 +95,7 @@ fn many_requests_at_once_see_each_rotation() {
             for _ in 0..4 {
                 scope.spawn(|| {
                     accepted(&verifier, &kept.mint(USER));
-                    refused(&verifier, &gone.mint(USER), "not one of ours");
+                    refused(&verifier, &gone.mint(USER), "not a token of ours");
                 });
             }
         });
@@ -123,7 +123,7 @@ fn keys_for_others_are_left_out_and_said_to_be() {
     accepted(&verifier, &ours.mint(USER));
     accepted(&verifier, &token(Header::new(Algorithm::ES256), ours.private()));
     for kid in ["use", "key_ops", "alg", "crv"] {
-        refused(&verifier, &token(named(Algorithm::ES256, kid), other.private()), "not one of ours");
+        refused(&verifier, &token(named(Algorithm::ES256, kid), other.private()), "not a token of ours");
     }
     let log = logged();
     assert_eq!((log.matches("WARN").count(), log.matches("is ignored").count()), (7, 7), "{log}");

@@ -250,12 +250,12 @@ fn a_kid_must_be_known_and_may_be_missing_where_there_is_one_key() {
 
     let (_file, verifier) = Jwks::of(&[&one]);
     accepted(&verifier, &unnamed);
-    refused(&verifier, &unknown, "not one of ours");
-    refused(&verifier, &two.mint(USER), "not one of ours");
+    refused(&verifier, &unknown, "not a token of ours");
+    refused(&verifier, &two.mint(USER), "not a token of ours");
 
     let (_file, verifier) = Jwks::of(&[&one, &two]);
-    refused(&verifier, &unnamed, "which of our keys");
-    refused(&verifier, &unknown, "not one of ours");
+    refused(&verifier, &unnamed, "not a token of ours");
+    refused(&verifier, &unknown, "not a token of ours");
     refused(&verifier, &token(named(Algorithm::ES256, "two"), one.private()), "not a token of ours");
 }
 
