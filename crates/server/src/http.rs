@@ -119,7 +119,7 @@ impl Service {
             refusal(StatusCode::PAYLOAD_TOO_LARGE, "body", &message)
         };
         // One that says so itself need not arrive for that.
-        if body.size_hint().lower() > u64::MAX - 1 {
+        if body.size_hint().lower() > BODY_LIMIT as u64 {
             return Err(too_large());
         }
         match timeout(self.limits.body, Limited::new(body, BODY_LIMIT).collect()).await {
