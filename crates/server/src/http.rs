@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{Request, State};
-use axum::http::header::{AUTHORIZATION, CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::header::{AUTHORIZATION, CONNECTION, CONTENT_TYPE, EXPECT, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -28,6 +28,9 @@ use crate::trace::{Ids, REQUEST_ID};
 
 /// Bytes of a request's body at most; an action's is a few hundred.
 const BODY_LIMIT: usize = 64 * 1024;
+/// Bytes of a refused one that are taken and thrown away, and for how long.
+const THROWN_AWAY: usize = 1024 * 1024;
+const LINGER: Duration = Duration::from_secs(1);
 /// How long the control database may take to say that it is there.
 const READY: Duration = Duration::from_secs(2);
 /// Seconds after which a refusal that passes may be tried again.
@@ -75,7 +78,9 @@ impl Service {
             passing(refusal(StatusCode::SERVICE_UNAVAILABLE, "busy", "too many requests are under way, try again"))
         })?;
         let (head, body) = request.into_parts();
-        let body = self.read(body).await?;
+        // One that waits to be told to go on is not to be told so by being read.
+        let sends_at_once = !head.headers.contains_key(EXPECT);
+        let body = self.read(body, sends_at_once).await?;
         let ids = head.extensions.get::<Ids>().cloned().unwrap_or_else(|| Ids::of(&head.headers));
         let acting = {
             let (gateway, workers, ids, span) = (self.gateway.clone(), self.workers.clone(), ids.clone(), ids.span());
@@ -113,13 +118,16 @@ impl Service {
         }
     }
 
-    async fn read(&self, body: Body) -> Result<Bytes, Response> {
+    async fn read(&self, body: Body, sends_at_once: bool) -> Result<Bytes, Response> {
         let too_large = || {
             let message = format!("a body has {BODY_LIMIT} bytes at most");
             refusal(StatusCode::PAYLOAD_TOO_LARGE, "body", &message)
         };
         // One that says so itself need not arrive for that.
         if body.size_hint().lower() > BODY_LIMIT as u64 {
+            if sends_at_once {
+                tokio::spawn(timeout(LINGER, throw_away(body)));
+            }
             return Err(too_large());
         }
         match timeout(self.limits.body, Limited::new(body, BODY_LIMIT).collect()).await {
@@ -185,6 +193,18 @@ async fn metrics(State(service): State<Arc<Service>>) -> Response {
     match service.exposition.text() {
         Ok(text) => ([(CONTENT_TYPE, MEDIA_TYPE)], text).into_response(),
         Err(_) => refusal(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the service failed"),
+    }
+}
+
+/// Takes a body that is refused from a client that sends it all the same: closed with that unread, its connection would be reset, and the
+/// client might never see the answer. Bounded, for it need not end.
+async fn throw_away(mut body: Body) {
+    let mut left = THROWN_AWAY;
+    while let Some(Ok(frame)) = body.frame().await {
+        match left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) {
+            Some(rest) => left = rest,
+            None => return,
+        }
     }
 }
 

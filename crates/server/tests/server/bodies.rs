@@ -166,6 +166,12 @@ async fn a_body_that_would_be_too_large_is_refused_before_it_is_sent() {
         assert_eq!(statuses(&said), [413], "{lines}: {said}");
         assert!(said.contains("a body has 65536 bytes at most"), "{said}");
     }
+    // Whoever sends it all the same has the answer, and goes on using the connection.
+    for _ in 0..20 {
+        let body = "x".repeat(3 * LIMIT);
+        assert_eq!(service.post(&token, body).await.0, StatusCode::PAYLOAD_TOO_LARGE);
+        assert_eq!(service.get("/health").await.status(), StatusCode::OK);
+    }
     // As large as it may be.
     let body = view(fixture.part(0, 0, 1).id).to_string();
     let body = body.clone() + &" ".repeat(LIMIT - body.len());
