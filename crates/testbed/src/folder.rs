@@ -189,6 +189,7 @@ mod tests {
         let folder = PrivateFolder::new_in(parent.path()).unwrap();
         fs::write(folder.path().join("secret"), "").unwrap();
         assert_eq!(fs::metadata(folder.path()).unwrap().mode() & 0o777, 0o700);
+        assert!(File::open(folder.path()).unwrap().try_lock().is_err(), "it is known to be in use");
         let path = folder.path().to_owned();
         drop(folder);
         assert!(!path.exists());

@@ -89,9 +89,7 @@ impl Fault {
             Self::ControlDown => "tenants that are known go on being served",
             Self::TenantDown => "the other tenants go on being served, their P95 at most 1.5 × what it is without",
             Self::LockHeld => "the other tenants go on being served",
-            Self::PoolSpent => {
-                "never more connections than the budget, and no request is answered with anything but busy"
-            }
+            Self::PoolSpent => "never more connections than the budget, as PostgreSQL counts them",
             Self::QueueFull => "changes of stock go on being done, reads are refused rather than not recorded",
             Self::ClockJumps => "no expired token is let in, and the same tokens are good again afterwards",
             Self::ClientsSlow => "the others go on being served, and every slow one is cut off",

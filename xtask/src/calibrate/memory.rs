@@ -9,6 +9,7 @@ use tare_testbed::PrivateFolder;
 use tokio::process::{Child, Command};
 
 use crate::calibrate::known::Known;
+use crate::guard::Guarded;
 use crate::progress::Progress;
 
 /// Requests of the short pass.
@@ -36,28 +37,27 @@ pub async fn measure(requests: u64, progress: &Progress) -> Result<Vec<Check>> {
 /// Bytes that a pass of so many requests had resident at most.
 async fn peak(known: &Known, requests: u64) -> Result<u64> {
     let folder = PrivateFolder::new()?;
-    let mut process = Command::new(std::env::current_exe()?)
+    let mut command = Command::new(std::env::current_exe()?);
+    command
         .args(["stress", "--url", &known.url(), "--format", "json", "-c", "10", "--requests", &requests.to_string()])
         .arg("--output")
         .arg(folder.path())
         .env_remove("TEST_JWT")
         .stdin(Stdio::null())
         .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .kill_on_drop(true)
-        .spawn()
-        .context("cannot run a pass")?;
+        .stderr(Stdio::null());
+    let mut process = Guarded::spawn(&mut command)?;
     let mut peak = 0;
     let mut tick = tokio::time::interval(EVERY);
     loop {
         tokio::select! {
-            ended = process.wait() => match ended?.code() {
+            ended = process.child.wait() => match ended?.code() {
                 Some(0 | 1) if peak > 0 => return Ok(peak),
                 code => bail!("a pass of {requests} requests ended with {code:?}"),
             },
             _ = tick.tick() => {}
         }
-        peak = peak.max(high_water_mark(&process).unwrap_or_default());
+        peak = peak.max(high_water_mark(&process.child).unwrap_or_default());
     }
 }
 

@@ -10,6 +10,7 @@ use tare_testbed::{Prepared, PrivateFolder, Template, Testbed};
 use tokio::process::Command;
 
 use crate::calibrate::{Plan, cpu};
+use crate::guard::Guarded;
 use crate::progress::Progress;
 use crate::service::Service;
 use crate::stress::PUBLISHED_ACTION;
@@ -151,8 +152,7 @@ impl Subject {
 async fn run(mut command: Command) -> Result<(String, f64)> {
     let before = cpu(UsageWho::RUSAGE_CHILDREN)?;
     let program = Path::new(command.as_std().get_program()).display().to_string();
-    let output = command.stdin(Stdio::null()).kill_on_drop(true).output().await;
-    let output = output.with_context(|| format!("cannot run {program}"))?;
+    let output = Guarded::output(&mut command).await?;
     let cpu = (cpu(UsageWho::RUSAGE_CHILDREN)? - before).as_secs_f64();
     // 1: measured, and a target was missed, which is not the point here.
     match output.status.code() {
