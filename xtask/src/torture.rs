@@ -7,6 +7,7 @@ use fastrand::Rng;
 use serde_json::{Value, json};
 use tare_evidence::units::whole;
 use tare_report::{Section, Table, markdown_of, terminal_of};
+use tare_testbed::Measuring;
 use tare_torture::{Bed, Error, Fault, Losses, MOST_RECOVERY, Outcome, Queue, play};
 use tokio_util::sync::CancellationToken;
 
@@ -39,6 +40,8 @@ pub async fn run(options: Torture, stop: CancellationToken) -> Result<Ending> {
     let rounds = if options.once { once } else { once.max(Duration::from_secs(60) * options.minutes) };
     let steps = [(BUILD, Duration::from_secs(5)), (POSTGRES, Duration::from_secs(6)), (ROUNDS, rounds)];
     let progress = Progress::new(steps.map(|(name, expected)| Planned { name: name.into(), expected }).into());
+    // Whoever measures meanwhile is told that it is disturbed; where nobody can be told, nobody is.
+    let _measuring = Measuring::begin("torture").ok();
     let mut seen: Vec<_> =
         faults.iter().map(|fault| Seen { fault: *fault, rounds: Vec::new(), not_played: None }).collect();
     let all = async {

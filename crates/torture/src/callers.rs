@@ -143,11 +143,12 @@ pub(crate) enum Tokens {
     Expired,
 }
 
-/// A client that a server of ours is asked with.
-pub(crate) fn client(patience: Duration) -> Result<Client, Error> {
+/// A client that a server of ours is asked with; so many of its connections at most wait for the next request.
+pub(crate) fn client(patience: Duration, idle: usize) -> Result<Client, Error> {
     let unusable = |reason: String| Error::Server { attempted: "making an HTTP client".into(), reason };
     let tls = tare_tls::client(None).map_err(|error| unusable(error.to_string()))?;
     let client = Client::builder().tls_backend_preconfigured(tls).no_proxy().timeout(patience);
+    let client = client.pool_max_idle_per_host(idle);
     client.build().map_err(|error| unusable(error.to_string()))
 }
 
@@ -159,7 +160,7 @@ impl Crowd {
             tokens: AtomicU8::new(Tokens::Good as u8),
             answered: fixture.tenants().iter().map(|_| AtomicU64::new(0)).collect(),
         };
-        Ok(Self { shared: Arc::new(shared), client: client(PATIENCE)?, callers: Vec::new() })
+        Ok(Self { shared: Arc::new(shared), client: client(PATIENCE, usize::MAX)?, callers: Vec::new() })
     }
 
     /// So many callers more, of each tenant in turn.

@@ -93,10 +93,9 @@ impl Service {
         Metrics(text)
     }
 
-    /// What it holds now.
-    pub(crate) async fn leftovers(&self, client: &Client) -> Option<Leftovers> {
+    /// What it holds now, and tells of itself in `metrics`.
+    pub(crate) fn leftovers(&self, metrics: &Metrics) -> Option<Leftovers> {
         let process = self.process.id()?;
-        let metrics = self.metrics(client).await;
         let connections = metrics.get("tare_connections")?;
         let mut held = Leftovers { tasks: metrics.get("tare_tasks")? - connections, ..Leftovers::default() };
         let mut sockets = HashSet::new();
