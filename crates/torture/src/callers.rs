@@ -122,6 +122,8 @@ pub(crate) struct Crowd {
     shared: Arc<Shared>,
     client: Client,
     callers: Vec<JoinHandle<Told>>,
+    /// What those were told who are no more.
+    told: Told,
 }
 
 struct Shared {
@@ -160,7 +162,12 @@ impl Crowd {
             tokens: AtomicU8::new(Tokens::Good as u8),
             answered: fixture.tenants().iter().map(|_| AtomicU64::new(0)).collect(),
         };
-        Ok(Self { shared: Arc::new(shared), client: client(PATIENCE, usize::MAX)?, callers: Vec::new() })
+        Ok(Self {
+            shared: Arc::new(shared),
+            client: client(PATIENCE, usize::MAX)?,
+            callers: Vec::new(),
+            told: Told::default(),
+        })
     }
 
     /// So many callers more, of each tenant in turn.
@@ -182,6 +189,13 @@ impl Crowd {
             }
             told
         }));
+    }
+
+    /// Asks for a part of a tenant that nobody has, and waits for the answer.
+    pub(crate) async fn look_for_nothing(&mut self, fixture: &Fixture, tenant: usize, random: &mut Rng) {
+        let caller = self.caller(fixture, tenant, 0, random.fork());
+        let deed = Deed { kind: Kind::View, ..Deed::draw(random, &caller.parts) };
+        caller.see_to(deed, &mut self.told).await;
     }
 
     fn caller(&self, fixture: &Fixture, tenant: usize, yacht: usize, random: Rng) -> Caller {
@@ -227,7 +241,7 @@ impl Crowd {
     /// Callers stop once all that they asked for is acknowledged; what they were told.
     pub(crate) async fn end(self) -> Told {
         self.shared.stop.store(true, SeqCst);
-        let mut told = Told::default();
+        let mut told = self.told;
         for caller in self.callers {
             told.add(caller.await.expect("a caller does not panic"));
         }

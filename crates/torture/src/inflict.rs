@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use fastrand::Rng;
 use tare_testbed::{Outage, Relay};
 use tokio::time::sleep;
+use tokio_postgres::Client;
 
 use crate::bed::{BUDGET, Bed};
 use crate::callers::{Crowd, Deed, Tokens, stocked};
@@ -118,9 +119,12 @@ pub(crate) async fn inflict(
             disk.empty()?;
         }
         Fault::ServerKilled => {
-            for _ in 0..TIMES {
+            for nth in 0..TIMES {
                 sleep(hold.mul_f64(random.f64() / f64::from(TIMES))).await;
+                // Every other time an audit event is known to wait.
+                let undelivered = if nth % 2 == 0 { None } else { Some(keep_waiting(bed, crowd, random).await?) };
                 bed.kill_server().await?;
+                drop(undelivered);
                 bed.start_server().await?;
                 crowd.lead_to(bed.url());
             }
@@ -168,6 +172,16 @@ async fn recover(bed: &Bed) -> Result<(), Error> {
         relay.recover().await?;
     }
     Ok(())
+}
+
+/// Has a caller told that nothing is there, and keeps the audit event of that from being delivered until what is returned is
+/// dropped.
+async fn keep_waiting(bed: &Bed, crowd: &mut Crowd, random: &mut Rng) -> Result<Client, Error> {
+    let tenant = random.usize(..bed.tenants.len());
+    let holder = bed.fixture.server().admin(&bed.fixture.tenants()[tenant].login.database).await?;
+    holder.batch_execute("begin; lock table app.audit_log in share mode").await?;
+    crowd.look_for_nothing(&bed.fixture, tenant, random).await;
+    Ok(holder)
 }
 
 async fn away(bed: &Bed, outage: Outage, hold: Duration) -> Result<(), Error> {
