@@ -9,7 +9,8 @@ busy=
 clone=$(mktemp -d)
 trap 'if [ -n "$busy" ]; then kill "$busy"; fi; rm -rf "$clone"' EXIT
 git clone --quiet . "$clone/tare"
-export CARGO_TARGET_DIR="$PWD/target"
+# Not the checkout's: cargo would take what is compiled here for its own.
+export CARGO_TARGET_DIR="$PWD/target/prove-compare"
 cd "$clone/tare"
 
 # $1: a patch; leaves the state with it on a branch of that name.

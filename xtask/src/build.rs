@@ -17,8 +17,6 @@ use crate::workspace;
 pub const BUILD: &str = "build";
 /// The built-in server.
 pub const SERVER: &str = "tare-server";
-/// Where cargo puts what it makes.
-const TARGET: &str = "CARGO_TARGET_DIR";
 
 /// Where the executables are.
 pub struct Built {
@@ -61,7 +59,7 @@ pub struct Executable {
 /// Builds the server, and the benches if they are wanted.
 pub async fn build(progress: &Progress, with_benches: bool) -> Result<Built> {
     let benches = if with_benches { &["--bins", "--benches"][..] } else { &["--bins"] };
-    let (executables, status) = cargo_build(workspace::root(), benches, progress).await?;
+    let (executables, status) = cargo_build(workspace::root(), None, benches, progress).await?;
     let (mut server, mut benches) = (None, BTreeMap::new());
     for Executable { is_bench, name, path } in executables {
         match is_bench {
@@ -76,9 +74,14 @@ pub async fn build(progress: &Progress, with_benches: bool) -> Result<Built> {
     }
 }
 
-/// Builds `targets` of the workspace at `root`, and tells what came of it, also when not all of them could be built. The whole
-/// workspace is named, always: a part of it would ask for other features of shared dependencies, and compile them a second time.
-pub async fn cargo_build(root: &Path, targets: &[&str], progress: &Progress) -> Result<(Vec<Executable>, ExitStatus)> {
+/// Builds `targets` of the workspace at `root`, in the folder `target` or where cargo usually would, and tells what came of it,
+/// also when not all of them could be built. The whole workspace is named, always: a part of it would ask for other features of shared dependencies, and compile them a second time.
+pub async fn cargo_build(
+    root: &Path,
+    target: Option<&Path>,
+    targets: &[&str],
+    progress: &Progress,
+) -> Result<(Vec<Executable>, ExitStatus)> {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.args(["build", "--workspace", "--message-format=json-render-diagnostics", "--quiet"]).args(targets);
     // What `cargo run` tells this process about its own package. Build scripts of dependencies look at some of it and would
@@ -92,9 +95,8 @@ pub async fn cargo_build(root: &Path, targets: &[&str], progress: &Progress) -> 
     if !cfg!(debug_assertions) {
         cargo.arg("--release");
     }
-    // Another state of the code shares what its dependencies compile to.
-    if std::env::var_os(TARGET).is_none() {
-        cargo.env(TARGET, workspace::root().join("target"));
+    if let Some(target) = target {
+        cargo.arg("--target-dir").arg(target);
     }
     cargo.current_dir(root).stdin(Stdio::null()).stdout(Stdio::piped());
     let mut cargo = Guarded::spawn(&mut cargo)?;

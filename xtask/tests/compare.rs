@@ -2,12 +2,13 @@
 
 mod bed;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::channel;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use bed::{Ended, config, eventually, evidence, folder, refused, run, text, xtask};
 use tempfile::TempDir;
@@ -24,6 +25,15 @@ fn git(arguments: &[&str]) -> String {
 /// All that a comparison could leave of itself in the user's checkout.
 fn checkout() -> [String; 4] {
     [&["worktree", "list"][..], &["branch", "--list"], &["status", "--porcelain"], &["stash", "list"]].map(git)
+}
+
+/// What the checkout has compiled, and when.
+fn compiled() -> BTreeMap<PathBuf, SystemTime> {
+    let profile = Path::new(env!("CARGO_BIN_EXE_xtask")).parent().unwrap();
+    let folders = fs::read_dir(profile.join(".fingerprint")).unwrap().map(|entry| entry.unwrap().path());
+    let folders = folders.chain([profile.join("deps")]);
+    let files = folders.flat_map(|folder| fs::read_dir(folder).unwrap());
+    files.map(|file| file.unwrap()).map(|file| (file.path(), file.metadata().unwrap().modified().unwrap())).collect()
 }
 
 fn compare(output: &TempDir, arguments: &[&str]) -> Command {
@@ -70,7 +80,7 @@ fn a_comparison_ends_in_every_way_without_a_trace() {
         eprintln!("not tried: the sources are in no git repository");
         return;
     }
-    let (before, output) = (checkout(), folder());
+    let (before, compiled_before, output) = (checkout(), compiled(), folder());
     let worktree = workspace().join("target/compare/worktree");
     let no_trace = |when: &str| {
         eventually(when, || checkout() == before && !worktree.exists() && !runs());
@@ -101,6 +111,7 @@ fn a_comparison_ends_in_every_way_without_a_trace() {
     let Ended { code, shown, said } = run(compare(&output, &["HEAD", "HEAD", "--only", "response"]));
     assert_eq!(code, Some(0), "{shown}\n{said}");
     no_trace("ended");
+    assert!(compiled() == compiled_before, "cargo would take what was compiled of another state for the checkout's");
     let (_, evidence) = evidence(&output);
     let changes = evidence["changes"]["changes"].as_array().unwrap();
     let of = |figure: &str| changes.iter().filter(|change| change["figure"] == figure).collect::<Vec<_>>();

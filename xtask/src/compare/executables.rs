@@ -47,7 +47,7 @@ impl Executables {
     }
 }
 
-/// The executables of `source`: those kept in `home`, or built in `worktree`. Benches that cannot be built are left out.
+/// The executables of `source`: those kept in `home`, or built in `worktree`, compiled in the folder `compiled`. Benches that cannot be built are left out.
 ///
 /// # Errors
 /// Nothing of it can be built.
@@ -55,6 +55,7 @@ pub async fn of(
     source: &Source,
     repository: &Repository,
     worktree: &Worktree<'_>,
+    compiled: &Path,
     home: &Path,
     progress: &Progress,
 ) -> Result<Executables> {
@@ -71,7 +72,7 @@ pub async fn of(
     if repository.has(source, "crates/testbed/src/main.rs") {
         targets.extend(["--bin", TESTBED]);
     }
-    let (built, status) = build::cargo_build(&root, &targets, progress).await?;
+    let (built, status) = build::cargo_build(&root, Some(compiled), &targets, progress).await?;
     if !built.iter().any(|one| one.is_bench) {
         bail!("{} does not build; what cargo said is above", source.state.name);
     }

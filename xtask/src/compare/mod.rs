@@ -1,5 +1,6 @@
 //! `cargo xtask compare`: two states of the code, measured in turns.
 
+mod compiled;
 mod counting;
 mod executables;
 mod git;
@@ -131,12 +132,12 @@ async fn build(
     home: &Path,
 ) -> Result<[Side; 2]> {
     let progress = session.progress.clone();
-    let kept: PathBuf = home.join(BUILT);
+    let (kept, compiled): (PathBuf, _) = (home.join(BUILT), compiled::folder(home)?);
     let mut sides = Vec::new();
     {
         let worktree = Worktree::new(repository, &home.join("worktree"))?;
         for source in sources {
-            let building = executables::of(source, repository, &worktree, &kept, &progress);
+            let building = executables::of(source, repository, &worktree, &compiled, &kept, &progress);
             let executables = session.step(&self::building(source), building).await?;
             sides.push(Side { source: source.clone(), executables });
         }
