@@ -221,6 +221,7 @@ impl Bed {
             pool: PoolSettings::default(),
             tenant: TenantSettings::default(),
             audit: AuditSettings::default(),
+            fleet: None,
         })
         .expect("the fixture's secret is long enough")
     }

@@ -19,6 +19,9 @@ pub enum Busy {
     /// The audit queue was full all the time.
     #[error("the audit queue was full for {} s", .0.as_secs_f32())]
     AuditFull(Duration),
+    /// This instance of a fleet has no quota of its budget, yet or any more.
+    #[error("this instance has no quota of the fleet's budget of connections")]
+    NoQuota,
 }
 
 /// Why a request was refused or failed. The message is for the caller and holds nothing a stranger may not know; what

@@ -21,6 +21,7 @@
 //!     pool: Default::default(),
 //!     tenant: Default::default(),
 //!     audit: Default::default(),
+//!     fleet: None,
 //! })?;
 //! let reply = gateway.execute(token, body, Attributes { idempotency_key: key }).await;
 //! match reply.result {
@@ -37,6 +38,7 @@ pub mod audit;
 pub mod auth;
 pub mod connection;
 mod error;
+pub mod fleet;
 pub mod response;
 mod strategy;
 pub mod tenant;
@@ -52,6 +54,7 @@ use action::{Call, Outcome, Record, Request, Shape};
 use audit::{Audit, AuditMetrics, AuditSettings, Event, StoreError, Trail};
 use auth::{Caller, KeysError, Verifier, VerifierSettings};
 use connection::{Connection, Connections, PoolMetrics, PoolSettings};
+use fleet::{Fleet, FleetMetrics, FleetSettings, NothingToShare};
 use tenant::{CacheMetrics, TenantSettings, Tenants};
 
 pub use error::{Busy, Error};
@@ -78,6 +81,8 @@ pub struct Settings {
     pub tenant: TenantSettings,
     /// The audit queue and its bounds; used when [`Fix::AsyncAudit`] is on.
     pub audit: AuditSettings,
+    /// With whom the budget is shared; used when [`Fix::Pooling`] is on.
+    pub fleet: Option<FleetSettings>,
 }
 
 /// The way of a request, from token to bytes.
@@ -86,6 +91,7 @@ pub struct Gateway {
     tenants: Arc<Tenants>,
     connections: Arc<Connections>,
     audit: Audit,
+    fleet: Option<Fleet>,
     strategy: Strategy,
 }
 
@@ -114,6 +120,9 @@ pub enum SetupError {
     /// The durable audit queue cannot be opened.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The budget leaves nothing to share.
+    #[error(transparent)]
+    Fleet(#[from] NothingToShare),
 }
 
 /// How a gateway is, and what has been counted since its start. Of what is not there, nothing.
@@ -125,6 +134,8 @@ pub struct Metrics {
     pub tenants: Option<CacheMetrics>,
     /// The audit queue.
     pub audit: Option<AuditMetrics>,
+    /// The fleet.
+    pub fleet: Option<FleetMetrics>,
 }
 
 impl Gateway {
@@ -134,16 +145,21 @@ impl Gateway {
     /// Must be called within a Tokio runtime, in which changes of tenants are listened for and audit events delivered.
     ///
     /// # Errors
-    /// There are no keys to check tokens with, or the audit queue's store cannot be opened.
+    /// There are no keys to check tokens with, the audit queue's store cannot be opened, or a fleet's budget leaves nothing to share.
     pub fn new(settings: Settings) -> Result<Self, SetupError> {
         let strategy = settings.strategy;
         let auth = Verifier::new(settings.auth)?;
         let connections = Arc::new(Connections::new(strategy.has(Fix::Pooling), settings.tls, settings.pool));
+        let fleet = settings
+            .fleet
+            .filter(|_| strategy.has(Fix::Pooling))
+            .map(|fleet| Fleet::join(fleet, settings.pool.budget, settings.control.clone(), &connections));
+        let fleet = fleet.transpose()?;
         let remember = strategy.has(Fix::TenantCache).then_some(settings.tenant);
         let tenants = Arc::new(Tenants::new(settings.control, connections.clone(), remember));
         let queue = strategy.has(Fix::AsyncAudit).then_some(settings.audit);
         let audit = Audit::new(queue, tenants.clone(), connections.clone())?;
-        Ok(Self { auth, tenants, connections, audit, strategy })
+        Ok(Self { auth, tenants, connections, audit, fleet, strategy })
     }
 
     /// Answers one request: `token` is the bearer token alone, `body` the JSON `{action, context, payload}`.
@@ -222,17 +238,23 @@ impl Gateway {
         }
     }
 
-    /// Whether requests can be answered: the control database is.
+    /// Whether requests can be answered: the control database answers, and a fleet has left this instance connections.
     ///
     /// # Errors
-    /// Why it is not.
+    /// Why they cannot.
     pub async fn check(&self) -> Result<(), Error> {
+        self.fleet.as_ref().map_or(Ok(()), Fleet::check)?;
         self.tenants.check().await
     }
 
     /// How it is, and what has been counted.
     pub fn metrics(&self) -> Metrics {
-        Metrics { pools: self.connections.metrics(), tenants: self.tenants.metrics(), audit: self.audit.metrics() }
+        Metrics {
+            pools: self.connections.metrics(),
+            tenants: self.tenants.metrics(),
+            audit: self.audit.metrics(),
+            fleet: self.fleet.as_ref().map(Fleet::metrics),
+        }
     }
 
     /// Waits until every audit event taken so far is in its table.
@@ -244,5 +266,8 @@ impl Gateway {
     pub async fn close(&self) {
         self.audit.close().await;
         self.connections.close();
+        if let Some(fleet) = &self.fleet {
+            fleet.leave().await;
+        }
     }
 }

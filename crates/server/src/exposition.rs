@@ -12,6 +12,7 @@ use prometheus_client::registry::{Registry, Unit};
 use tare_gateway::Gateway;
 use tare_gateway::audit::AuditMetrics;
 use tare_gateway::connection::{CloseReason, PoolMetrics, WAIT_BOUNDS_MS};
+use tare_gateway::fleet::FleetMetrics;
 use tare_gateway::tenant::CacheMetrics;
 
 use crate::metrics::{Counters, DURATION_BOUNDS};
@@ -62,7 +63,8 @@ impl Collector for Sources {
         }
         metrics.pools.map_or(Ok(()), |metrics| pools(&mut page, &metrics))?;
         metrics.tenants.map_or(Ok(()), |metrics| tenants(&mut page, &metrics))?;
-        metrics.audit.map_or(Ok(()), |metrics| audit(&mut page, &metrics))
+        metrics.audit.map_or(Ok(()), |metrics| audit(&mut page, &metrics))?;
+        metrics.fleet.map_or(Ok(()), |metrics| fleet(&mut page, metrics))
     }
 }
 
@@ -98,6 +100,15 @@ fn tenants(page: &mut Page, cache: &CacheMetrics) -> fmt::Result {
     page.counter("tenant_refreshes", "Look-ups of tenants in the background.", cache.refreshed)?;
     page.counter("tenant_changes", "Changes of tenants told of, lost connections included.", cache.changes)?;
     page.gauge("tenant_listening", "1 when changes of tenants are heard of at once, else 0.", cache.listening)
+}
+
+fn fleet(page: &mut Page, fleet: FleetMetrics) -> fmt::Result {
+    page.gauge("fleet_quota", "Connections of the fleet's budget that this server may have.", fleet.quota)?;
+    page.gauge(
+        "fleet_instances",
+        "Servers that share the budget; 0 as long as this one has no part in it.",
+        fleet.instances,
+    )
 }
 
 fn audit(page: &mut Page, audit: &AuditMetrics) -> fmt::Result {

@@ -9,6 +9,7 @@ use clap::Parser;
 use tare_gateway::audit::{AuditSettings, Queue};
 use tare_gateway::auth::{Keys, VerifierSettings};
 use tare_gateway::connection::PoolSettings;
+use tare_gateway::fleet::FleetSettings;
 use tare_gateway::tenant::TenantSettings;
 use tare_gateway::{Settings, Strategy};
 
@@ -54,9 +55,19 @@ pub struct Options {
     #[arg(long, env = "TARE_ROOT_CERTIFICATE", value_name = "FILE")]
     root_certificate: Option<PathBuf>,
 
-    /// Connections to all databases at most.
+    /// Connections to all databases at most; with --fleet, of all its servers together.
     #[arg(long, default_value_t = 80, value_parser = at_least_one)]
     budget: usize,
+
+    /// Share the budget with the other servers that are told so and have the same control database: so many of them at most. It is
+    /// divided evenly among those that run; one connection of it is kept for each. Behind a balancer that asks GET /ready, for a
+    /// server is ready when the others have made room for it.
+    #[arg(long, value_name = "SERVERS", value_parser = at_least_one, requires = "instance")]
+    fleet: Option<usize>,
+
+    /// The name of this server in its fleet: no other's, and the same when it begins again, so that it has its place at once.
+    #[arg(long, env = "TARE_INSTANCE", value_name = "NAME")]
+    instance: Option<String>,
 
     /// Connections to one tenant's database at most.
     #[arg(long, default_value_t = 16, value_parser = at_least_one)]
@@ -160,6 +171,11 @@ impl Options {
                 capacity: self.audit_capacity,
                 ..AuditSettings::default()
             },
+            fleet: self.fleet.zip(self.instance.clone()).map(|(most, instance)| FleetSettings {
+                instance,
+                most,
+                ..FleetSettings::default()
+            }),
         })
     }
 

@@ -9,6 +9,8 @@
 //! * a tenant that has none gets one even so, once the connection has served its tenant for [`QUANTUM`]. So every tenant is
 //!   served, also when there are more of them than connections;
 //! * a connection that goes to another request of the same tenant is handed over as it is.
+//!
+//! The budget may become another while it is in use. Connections beyond it are closed when they come back, before all else.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -35,15 +37,16 @@ impl Share {
 
 /// The budget. `C` is what a connection is to its pool; tests give it numbers.
 pub(super) struct Budget<C> {
-    size: usize,
     queue: Mutex<Queue<C>>,
-    /// Waiters for whom no connection is being closed yet: what a returned connection has to look at.
+    /// Waiters, and connections beyond the budget, for whom none is being closed yet: what a returned connection has to look at.
     wanted: AtomicUsize,
 }
 
 struct Queue<C> {
-    free: usize,
-    /// Connections being closed for a waiter.
+    size: usize,
+    /// Permits that somebody holds.
+    held: usize,
+    /// Connections being closed for a waiter, or because they are beyond the budget.
     closing: usize,
     waiters: VecDeque<Waiter<C>>,
     next: u64,
@@ -88,18 +91,38 @@ impl<C> Drop for Permit<C> {
 
 impl<C> Budget<C> {
     pub(super) fn new(size: usize) -> Arc<Self> {
-        let queue = Queue { free: size, closing: 0, waiters: VecDeque::new(), next: 0 };
-        Arc::new(Self { size, queue: Mutex::new(queue), wanted: AtomicUsize::new(0) })
+        let queue = Queue { size, held: 0, closing: 0, waiters: VecDeque::new(), next: 0 };
+        Arc::new(Self { queue: Mutex::new(queue), wanted: AtomicUsize::new(0) })
     }
 
     /// Connections at most.
     pub(super) fn size(&self) -> usize {
-        self.size
+        self.lock().size
     }
 
-    /// Permits that nobody holds.
-    pub(super) fn free(&self) -> usize {
-        self.lock().free
+    /// Permits that somebody holds; more than the size for a while after that became less.
+    pub(super) fn held(&self) -> usize {
+        self.lock().held
+    }
+
+    /// From now on connections at most. Returns how many of those there are should be closed for it, and [told](Self::closing).
+    pub(super) fn resize(self: &Arc<Self>, size: usize) -> usize {
+        let mut queue = self.lock();
+        queue.size = size;
+        let mut granted = Vec::new();
+        while queue.held < size
+            && let Some(first) = queue.waiters.pop_front()
+        {
+            queue.held += 1;
+            granted.push(first);
+        }
+        self.count(&queue);
+        let beyond = queue.beyond().saturating_sub(queue.closing);
+        drop(queue);
+        for Waiter { share, grant, .. } in granted {
+            let _ = grant.send(Grant::Permit(self.permit(&share)));
+        }
+        beyond
     }
 
     /// Whether a returned connection should be [placed](Self::place). Costs one atomic read.
@@ -110,9 +133,9 @@ impl<C> Budget<C> {
     /// A permit at once, or none.
     pub(super) fn try_take(self: &Arc<Self>, share: &Arc<Share>) -> Option<Permit<C>> {
         let mut queue = self.lock();
-        match queue.free > 0 && queue.waiters.is_empty() {
+        match queue.held < queue.size && queue.waiters.is_empty() {
             true => {
-                queue.free -= 1;
+                queue.held += 1;
                 Some(self.permit(share))
             }
             false => None,
@@ -134,7 +157,7 @@ impl<C> Budget<C> {
         }
     }
 
-    /// A connection is about to be closed so that a waiter gets its permit.
+    /// A connection is about to be closed so that a waiter gets its permit, or because it is beyond the budget.
     pub(super) fn closing(&self) {
         let mut queue = self.lock();
         queue.closing += 1;
@@ -145,6 +168,11 @@ impl<C> Budget<C> {
     /// the tenant keeps against those that have a connection, `age` how long ago it was opened.
     pub(super) fn place(&self, share: &Arc<Share>, others: usize, floor: usize, age: Duration) -> Placement<C> {
         let mut queue = self.lock();
+        if queue.beyond() > queue.closing {
+            queue.closing += 1;
+            self.count(&queue);
+            return Placement::Close;
+        }
         let Some(first) = queue.waiters.front() else { return Placement::Keep };
         let (held, theirs) = (share.held(), first.share.held());
         let own = queue.waiters.iter().position(|waiter| Arc::ptr_eq(&waiter.share, share));
@@ -170,8 +198,9 @@ impl<C> Budget<C> {
     fn release(self: &Arc<Self>) {
         let mut queue = self.lock();
         queue.closing = queue.closing.saturating_sub(1);
-        let first = queue.waiters.pop_front();
-        queue.free += usize::from(first.is_none());
+        queue.held -= 1;
+        let first = if queue.held < queue.size { queue.waiters.pop_front() } else { None };
+        queue.held += usize::from(first.is_some());
         self.count(&queue);
         drop(queue);
         if let Some(first) = first {
@@ -194,11 +223,19 @@ impl<C> Budget<C> {
     }
 
     fn count(&self, queue: &Queue<C>) {
-        self.wanted.store(queue.waiters.len().saturating_sub(queue.closing), Ordering::Relaxed);
+        let wanted = (queue.waiters.len() + queue.beyond()).saturating_sub(queue.closing);
+        self.wanted.store(wanted, Ordering::Relaxed);
     }
 
     fn lock(&self) -> MutexGuard<'_, Queue<C>> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<C> Queue<C> {
+    /// Permits that are held beyond the size.
+    fn beyond(&self) -> usize {
+        self.held.saturating_sub(self.size)
     }
 }
 
@@ -269,7 +306,7 @@ mod tests {
         drop(permit);
         assert!(matches!(poll(&mut second), Some(Grant::Permit(_))));
         drop(second);
-        assert_eq!(budget.free(), 1);
+        assert_eq!(budget.held(), 0);
     }
 
     #[test]
@@ -282,7 +319,7 @@ mod tests {
         drop(permit);
         drop(granted);
         assert!(matches!(poll(&mut last), Some(Grant::Permit(_))));
-        assert_eq!((b.held(), budget.free(), budget.is_wanted()), (0, 1, false));
+        assert_eq!((b.held(), budget.held(), budget.is_wanted()), (0, 0, false));
     }
 
     #[test]
@@ -346,5 +383,19 @@ mod tests {
         let _wants = queue(&budget, &b);
         assert_eq!(place(&budget, &a, 9, Duration::ZERO), "keep");
         assert_eq!(place(&budget, &a, 9, QUANTUM), "close");
+    }
+
+    #[test]
+    fn a_budget_that_became_less_is_kept_by_closing_what_comes_back() {
+        let budget = Budget::new(3);
+        let [a, b] = shares();
+        let [closed, _kept, _other] = [&a, &a, &b].map(|share| budget.try_take(share).unwrap());
+        assert_eq!(budget.resize(2), 1);
+        let mut waiting = queue(&budget, &b);
+        assert_eq!(place(&budget, &a, 9, Duration::ZERO), "close");
+        drop(closed);
+        assert!(poll(&mut waiting).is_none(), "what was beyond the budget is nobody's");
+        assert_eq!((budget.held(), budget.resize(3)), (2, 0));
+        assert!(poll(&mut waiting).is_some(), "and what it has more is for who waits");
     }
 }

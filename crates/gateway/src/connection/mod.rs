@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Config, Row};
 use tokio_postgres_rustls::MakeRustlsConnect;
@@ -31,10 +32,13 @@ pub use metrics::{CloseReason, PoolMetrics, WAIT_BOUNDS_MS, WaitHistogram};
 pub use open::OpenError;
 pub use pool::Pooled;
 
+/// Connections that listen, at most.
+const LISTENING: usize = 1;
+
 /// Bounds of the pools.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct PoolSettings {
-    /// Connections of this process to all databases at most, the control database's included.
+    /// Connections of this process to all databases at most, the control database's included. In a fleet, of all its processes.
     pub budget: usize,
     /// Connections to one tenant's database at most.
     pub cap: usize,
@@ -150,6 +154,37 @@ impl Connections {
                 opened.map(|(client, _)| client).map_err(Error::Unreachable)
             }
         }
+    }
+
+    /// A connection of its own to `database` that does not count in the budget.
+    pub(crate) async fn apart(&self, database: &Database) -> Result<Client, Error> {
+        let opened = open::open(&database.config, &self.tls, None, ()).await;
+        opened.map(|(client, _)| client).map_err(Error::Unreachable)
+    }
+
+    /// Has the pools have other connections at most from now on.
+    pub(crate) fn resize(&self, budget: usize) {
+        if let Some(pools) = &self.pools {
+            pools.resize(budget);
+        }
+    }
+
+    /// Connections of the pools that there are or may be at this moment.
+    pub(crate) fn reserved(&self) -> usize {
+        self.pools.as_ref().map_or(0, Pools::reserved)
+    }
+
+    /// Connections that there still are after [`close`](Self::close), once they are few or `at_most` is over: those that listen
+    /// end with this process.
+    pub(crate) async fn held_at_last(&self, at_most: Duration) -> usize {
+        let held = || self.pools.as_ref().map_or(0, Pools::held);
+        let few = async {
+            while held() > LISTENING {
+                sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let _ = timeout(at_most, few).await;
+        held()
     }
 
     /// How the pools are; nothing when there are none.

@@ -127,7 +127,7 @@ impl Pools {
         }
         let pool = Arc::new(TenantPool {
             pool: Pool::builder(Source::new(database.clone(), &self.0))
-                .max_size(self.0.settings.cap.clamp(1, self.0.budget.size()))
+                .max_size(self.0.settings.cap.clamp(1, self.0.settings.budget.max(1)))
                 // The connection that came back last: its backend's memory is still in the processor's caches.
                 .queue_mode(QueueMode::Lifo)
                 .runtime(Runtime::Tokio1)
@@ -140,6 +140,26 @@ impl Pools {
             replaced.pool.close();
         }
         pool
+    }
+
+    /// Has other connections at most from now on. Idle ones are closed for it, those used longest ago first, and then those in use
+    /// as they come back.
+    pub(super) fn resize(&self, budget: usize) {
+        for _ in 0..self.0.budget.resize(budget) {
+            if !self.0.close_oldest(|_| true) {
+                break;
+            }
+        }
+    }
+
+    /// Connections that there are or may be at this moment: the budget, or more while it is being reached.
+    pub(super) fn reserved(&self) -> usize {
+        self.0.budget.size().max(self.0.budget.held())
+    }
+
+    /// Connections that there are, those being opened or closed included.
+    pub(super) fn held(&self) -> usize {
+        self.0.budget.held()
     }
 
     /// A connection of no pool, but of the budget, that sends `heard` what the server notifies of.
@@ -173,30 +193,30 @@ impl Shared {
     /// one in need has none.
     pub(super) fn make_room(&self, needy: &Arc<Share>) {
         let floor = if needy.held() == 0 { 0 } else { self.settings.floor };
-        let others = |pool: &Arc<TenantPool>| {
-            let share = pool.source().share();
-            !Arc::ptr_eq(share, needy) && share.held() > floor
-        };
-        let others: Vec<_> = self.pools().into_iter().filter(others).collect();
-        let spare = others.iter().find_map(|pool| pool.source().take_spare());
-        if let Some(spare) = spare {
+        self.close_oldest(|share| !Arc::ptr_eq(share, needy) && share.held() > floor);
+    }
+
+    /// Closes the idle connection that was used longest ago, of tenants whose `share` is as asked; whether there was one.
+    fn close_oldest(&self, share: impl Fn(&Arc<Share>) -> bool) -> bool {
+        let pools: Vec<_> = self.pools().into_iter().filter(|pool| share(pool.source().share())).collect();
+        if let Some(spare) = pools.iter().find_map(|pool| pool.source().take_spare()) {
             self.budget.closing();
-            return spare.close(CloseReason::GivenWay);
+            spare.close(CloseReason::GivenWay);
+            return true;
         }
-        let oldest =
-            others.iter().filter_map(|pool| Some((pool.idle_longest()?, pool))).min_by_key(|(since, _)| *since);
-        if let Some((since, pool)) = oldest {
-            let mut found = false;
-            let removed = pool.pool.retain(|_, metrics| {
-                let keep = found || last_used(&metrics) != since;
-                found |= !keep;
-                keep
-            });
-            for held in removed.removed {
-                self.budget.closing();
-                held.close(CloseReason::GivenWay);
-            }
+        let oldest = pools.iter().filter_map(|pool| Some((pool.idle_longest()?, pool))).min_by_key(|(since, _)| *since);
+        let Some((since, pool)) = oldest else { return false };
+        let mut found = false;
+        let removed = pool.pool.retain(|_, metrics| {
+            let keep = found || last_used(&metrics) != since;
+            found |= !keep;
+            keep
+        });
+        for held in removed.removed {
+            self.budget.closing();
+            held.close(CloseReason::GivenWay);
         }
+        found
     }
 
     fn pools(&self) -> Vec<Arc<TenantPool>> {
@@ -217,7 +237,7 @@ impl Shared {
         let idle = |pool: &Arc<TenantPool>| pool.pool.status().available + pool.source().count_spares();
         PoolMetrics {
             budget: self.budget.size(),
-            size: self.budget.size() - self.budget.free(),
+            size: self.budget.held(),
             idle: pools.iter().map(idle).sum(),
             waiting: pools.iter().map(|pool| pool.pool.status().waiting).sum(),
             pools: pools.len(),

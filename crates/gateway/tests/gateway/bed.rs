@@ -114,6 +114,7 @@ pub fn settings(fixture: &Fixture, strategy: Strategy) -> Settings {
         pool: PoolSettings::default(),
         tenant: TenantSettings::default(),
         audit: AuditSettings { capacity: 100, ..AuditSettings::default() },
+        fleet: None,
     }
 }
 

@@ -31,6 +31,8 @@ enum Step {
     Retire(usize),
     /// One that is being closed is gone.
     Gone(usize),
+    /// The budget becomes another.
+    Resize(usize),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -43,6 +45,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => place().prop_map(Step::Lose),
         1 => place().prop_map(Step::Retire),
         2 => place().prop_map(Step::Gone),
+        1 => (0_usize..6).prop_map(Step::Resize),
     ]
 }
 
@@ -80,7 +83,7 @@ struct World {
     idle: Vec<Connection>,
     closing: Vec<Connection>,
     // The model. Who waits in it are the ids of those that have been granted nothing, in their order.
-    free: usize,
+    out: usize,
     held: [usize; TENANTS],
     queue: VecDeque<usize>,
     awaited: usize,
@@ -97,7 +100,7 @@ impl World {
             in_use: Vec::new(),
             idle: Vec::new(),
             closing: Vec::new(),
-            free: size,
+            out: 0,
             held: [0; TENANTS],
             queue: VecDeque::new(),
             awaited: 0,
@@ -131,6 +134,7 @@ impl World {
                 let gone = pick(&mut self.closing, place);
                 self.gone(gone);
             }
+            Step::Resize(size) => self.resize(size),
         }
         self.compare();
     }
@@ -142,13 +146,13 @@ impl World {
         let (budget, share, makes_room) = (self.budget.clone(), self.shares[tenant].clone(), Rc::new(Cell::new(0)));
         let asked = makes_room.clone();
         let mut take: Take = Box::pin(async move { budget.take(&share, || asked.set(asked.get() + 1)).await });
-        let at_once = self.free > 0 && self.queue.is_empty();
+        let at_once = self.out < self.size && self.queue.is_empty();
         let got = poll(&mut take);
         assert_eq!((got.is_some(), makes_room.get()), (at_once, usize::from(!at_once)));
         let id = self.id();
         match got {
             Some(grant) => {
-                self.free -= 1;
+                self.out += 1;
                 self.held[tenant] += 1;
                 self.receive(tenant, grant, Granted::Permit);
             }
@@ -169,6 +173,31 @@ impl World {
             self.budget.closing();
             self.awaited += 1;
             self.closing.push(self.idle.remove(place));
+        }
+    }
+
+    fn resize(&mut self, size: usize) {
+        self.size = size;
+        let beyond = self.budget.resize(size);
+        self.grant();
+        assert_eq!(beyond, self.out.saturating_sub(size).saturating_sub(self.awaited));
+        // As the pools do.
+        for _ in 0..beyond.min(self.idle.len()) {
+            self.budget.closing();
+            self.awaited += 1;
+            self.closing.extend(self.idle.pop());
+        }
+    }
+
+    /// Who waits gets what is free.
+    fn grant(&mut self) {
+        while self.out < self.size
+            && let Some(first) = self.queue.pop_front()
+        {
+            let waiting = self.waiting.iter_mut().find(|waiting| waiting.id == first).expect("it waits");
+            waiting.granted = Some(Granted::Permit);
+            self.held[waiting.tenant] += 1;
+            self.out += 1;
         }
     }
 
@@ -232,6 +261,9 @@ impl World {
     /// What the rules on top of the budget say.
     fn placement(&self, tenant: usize, aged: bool, others: usize) -> Expected {
         let tenant_of = |id: &usize| self.waiting.iter().find(|waiting| waiting.id == *id).expect("it waits").tenant;
+        if self.out > self.size + self.awaited {
+            return Expected::Close;
+        }
         let Some(first) = self.queue.front().map(tenant_of) else { return Expected::Keep };
         let own = self.queue.iter().find(|id| tenant_of(id) == tenant);
         let (ours, theirs, needed) = (self.held[tenant], self.held[first], own.is_some() || others > 0);
@@ -259,30 +291,26 @@ impl World {
     /// A permit has come back from `tenant`.
     fn released(&mut self, tenant: usize) {
         self.held[tenant] -= 1;
+        self.out -= 1;
         self.awaited = self.awaited.saturating_sub(1);
-        match self.queue.pop_front() {
-            None => self.free += 1,
-            Some(first) => {
-                let waiting = self.waiting.iter_mut().find(|waiting| waiting.id == first).expect("it waits");
-                waiting.granted = Some(Granted::Permit);
-                self.held[waiting.tenant] += 1;
-            }
-        }
+        self.grant();
     }
 
     fn compare(&self) {
-        assert_eq!(self.budget.free(), self.free);
+        assert_eq!((self.budget.size(), self.budget.held()), (self.size, self.out));
         assert_eq!(self.shares.each_ref().map(|share| share.held()), self.held);
-        assert_eq!(self.budget.is_wanted(), self.queue.len() > self.awaited);
+        let beyond = self.out.saturating_sub(self.size);
+        assert_eq!(self.budget.is_wanted(), self.queue.len() + beyond > self.awaited);
         let granted = self.waiting.iter().filter(|waiting| waiting.granted.is_some()).count();
         let there = self.in_use.len() + self.idle.len() + self.closing.len() + granted;
-        assert_eq!(there + self.free, self.size, "each permit is somewhere, and there are no more than were to be");
-        assert!(self.free == 0 || self.queue.is_empty(), "nobody waits for what is free");
+        assert_eq!(there, self.out, "each permit is somewhere");
+        assert!(self.out >= self.size || self.queue.is_empty(), "nobody waits for what is free");
     }
 
     /// Who waits gets something as long as connections come back: each round all do, and a connection is closed when it is to be.
     fn serve_all(&mut self) {
-        let rounds = 2 * (self.waiting.len() + self.size);
+        self.take(Step::Resize(self.size.max(1)));
+        let rounds = 2 * (self.waiting.len() + self.size.max(self.out));
         for round in 0.. {
             while !self.closing.is_empty() {
                 self.take(Step::Gone(0));
@@ -334,7 +362,7 @@ proptest! {
         world.serve_all();
         let World { budget, shares, in_use, idle, .. } = world;
         drop((in_use, idle));
-        prop_assert_eq!((budget.free(), budget.is_wanted()), (size, false));
+        prop_assert_eq!((budget.held(), budget.is_wanted()), (0, false));
         prop_assert!(shares.iter().all(|share| share.held() == 0));
     }
 }
