@@ -134,6 +134,11 @@ impl Error {
         matches!(self, Self::Database { source, .. } if source.code() == Some(&SqlState::UNIQUE_VIOLATION))
     }
 
+    /// Whether another has what was asked for.
+    pub(crate) fn is_in_use(&self) -> bool {
+        matches!(self, Self::Database { source, .. } if source.code() == Some(&SqlState::OBJECT_IN_USE))
+    }
+
     /// For `map_err`: what was tried when the driver failed.
     pub(crate) fn database(attempted: &'static str) -> impl FnOnce(tokio_postgres::Error) -> Self {
         move |source| Self::Database { attempted, source }

@@ -160,8 +160,12 @@ impl Member {
                 tracing::warn!(%error, cause = ?std::error::Error::source(&error), "the quota of connections is not renewed");
                 said = says;
             }
-            if until.is_some_and(|until| until <= Instant::now()) {
-                tracing::error!("the quota of connections is given up: it could not be renewed in time");
+            if error.is_in_use() || until.is_some_and(|until| until <= Instant::now()) {
+                if until.is_some() {
+                    tracing::error!(
+                        "the quota of connections is given up: it is another's, or could not be renewed in time"
+                    );
+                }
                 until = None;
                 self.standing.set(0, 0);
                 if let Some(connections) = self.connections.upgrade() {

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -61,6 +62,8 @@ pub struct Service {
     pub under_way: TaskTracker,
     /// Cancelled once the server is to stop: it is not ready from then on.
     pub stopping: CancellationToken,
+    /// Why it is not ready has been said since it last was.
+    said_why_not: AtomicBool,
 }
 
 impl Service {
@@ -70,7 +73,8 @@ impl Service {
         let exposition = Exposition::new(gateway.clone(), counters.clone());
         let workers = limits.workers.map(|workers| Arc::new(Semaphore::new(workers.min(Semaphore::MAX_PERMITS))));
         let (under_way, stopping) = (TaskTracker::new(), CancellationToken::new());
-        Arc::new(Self { gateway, limits, workers, counters, exposition, under_way, stopping })
+        let said_why_not = AtomicBool::new(false);
+        Arc::new(Self { gateway, limits, workers, counters, exposition, under_way, stopping, said_why_not })
     }
 
     async fn act(&self, request: Request) -> Result<Response, Response> {
@@ -148,9 +152,15 @@ impl Service {
             return refused("stopping", "the service is stopping");
         }
         match timeout(READY, self.gateway.check()).await {
-            Ok(Ok(())) => json(StatusCode::OK, r#"{"status":"ready"}"#),
+            Ok(Ok(())) => {
+                self.said_why_not.store(false, Ordering::Relaxed);
+                json(StatusCode::OK, r#"{"status":"ready"}"#)
+            }
             Ok(Err(error)) => {
-                tracing::warn!(%error, cause = cause(&error), "not ready");
+                // Balancers ask many times a second.
+                if !self.said_why_not.swap(true, Ordering::Relaxed) {
+                    tracing::warn!(%error, cause = cause(&error), "not ready");
+                }
                 refused(error.code(), &error.to_string())
             }
             Err(_) => refused("unreachable", "the control database is silent"),

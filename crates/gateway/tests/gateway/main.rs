@@ -5,6 +5,7 @@ mod bed;
 mod cache;
 mod connections;
 mod execute;
+mod fleet;
 mod idempotency;
 mod tenants;
 mod trips;

@@ -2,6 +2,7 @@
 
 mod bed;
 mod bodies;
+mod fleet;
 mod limits;
 mod memory;
 mod observe;
