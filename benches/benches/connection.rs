@@ -1,4 +1,4 @@
-//! connection: opened for each request, or taken from a pool and given back.
+//! connection: opened for each request, to the database or to a PgBouncer beside, or taken from a pool and given back.
 
 use std::collections::HashMap;
 use std::sync::{Arc, RwLock};
@@ -10,7 +10,7 @@ use criterion::Criterion;
 use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod};
 use tare_gateway::connection::{Connection, Connections, Database, Own, PoolSettings};
 use tare_gateway::tenant::Tenant;
-use tare_testbed::Size;
+use tare_testbed::{Bouncer, Size, has_pgbouncer};
 use tokio::task::JoinHandle;
 use tokio_postgres::config::SslMode;
 use tokio_postgres::{Client, Config, SimpleQueryMessage};
@@ -25,6 +25,7 @@ fn connection(criterion: &mut Criterion, bed: &Bed) {
     let mut group = Group::new(criterion, bed, "connection");
     opened(&mut group, bed);
     in_parts(&mut group, bed);
+    by_pgbouncer(&mut group, bed);
     pooled(&mut group, bed);
     among_a_thousand(&mut group, bed);
     beside_a_flood(&mut group, bed);
@@ -79,6 +80,41 @@ fn in_parts(group: &mut Group<'_>, bed: &Bed) {
             }
         };
         group.measured(way, prepare, open, |_, _| bed.expect_connections(0));
+    }
+}
+
+/// A connection for each request to a PgBouncer beside the service, which keeps those to the database.
+fn by_pgbouncer(group: &mut Group<'_>, bed: &Bed) {
+    if !has_pgbouncer() {
+        eprintln!(
+            "connection/pgbouncer and connection/pgbouncer-query are left out: the program pgbouncer is not installed"
+        );
+        return;
+    }
+    for (way, query) in [("pgbouncer", false), ("pgbouncer-query", true)] {
+        let prepare = || {
+            let say = |line: &str| eprintln!("{line}");
+            let started = bed.runtime().block_on(Bouncer::start_to(bed.fixture(), bed.address(), 4, &say));
+            let bouncer = started.expect("PgBouncer starts").expect("it is installed");
+            let database = bouncer.config(&bed.fixture().tenants()[0].login);
+            (bouncer, database, MakeRustlsConnect::new(bed.tls()))
+        };
+        type Ready = (Bouncer, Config, MakeRustlsConnect);
+        let open = async |(_, database, tls): &mut Ready, iterations, meter: &mut Meter<'_>| {
+            for _ in 0..iterations {
+                meter.start();
+                let connection = Connection::Own(Own::open(database, tls.clone()).await.expect("PgBouncer answers"));
+                if query {
+                    select_one(&connection).await;
+                }
+                meter.stop();
+                connection.close().await;
+            }
+        };
+        group.measured(way, prepare, open, |(bouncer, ..), _| {
+            drop(bouncer);
+            bed.expect_connections(0);
+        });
     }
 }
 

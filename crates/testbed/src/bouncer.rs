@@ -57,6 +57,19 @@ impl Bouncer {
     /// # Errors
     /// It is installed and does not start, or does not let the fixture's clients through to the server.
     pub async fn start(fixture: &Fixture, pool_size: u32, say: &(dyn Fn(&str) + Sync)) -> Result<Option<Self>, Error> {
+        Self::start_to(fixture, fixture.server().address(), pool_size, say).await
+    }
+
+    /// The same, which reaches the server at `address`: by a relay, and so at a distance.
+    ///
+    /// # Errors
+    /// As of [`start`](Self::start).
+    pub async fn start_to(
+        fixture: &Fixture,
+        address: (String, u16),
+        pool_size: u32,
+        say: &(dyn Fn(&str) + Sync),
+    ) -> Result<Option<Self>, Error> {
         let Some(program) = find_program() else {
             say(
                 "no PgBouncer: the program pgbouncer is not installed (Debian and Fedora: pgbouncer, macOS: brew install pgbouncer)",
@@ -70,7 +83,7 @@ impl Bouncer {
             attempts -= 1;
             let folder = PrivateFolder::new()?;
             let port = program::free_port().map_err(Error::io(format!("looking for a free port on {HOST}")))?;
-            write_files(folder.path(), user, fixture, port, pool_size)?;
+            write_files(folder.path(), user, fixture, &address, port, pool_size)?;
             let process = launch(&program, folder.path(), user)?;
             folder.kills(process.child.id())?;
             let log = folder.path().join("log");
@@ -127,6 +140,11 @@ impl Bouncer {
     }
 }
 
+/// Whether there is a PgBouncer to start.
+pub fn has_pgbouncer() -> bool {
+    find_program().is_some()
+}
+
 /// On the PATH, or where packages put it that an ordinary user's PATH leaves out.
 fn find_program() -> Option<PathBuf> {
     let sbin = ["/usr/sbin", "/usr/local/sbin"].map(PathBuf::from);
@@ -138,9 +156,15 @@ fn find_program() -> Option<PathBuf> {
 }
 
 /// Its settings, and the certificates and logins they name, for `user` alone.
-fn write_files(folder: &Path, user: Option<User>, fixture: &Fixture, port: u16, pool_size: u32) -> Result<(), Error> {
+fn write_files(
+    folder: &Path,
+    user: Option<User>,
+    fixture: &Fixture,
+    (server_host, server_port): &(String, u16),
+    port: u16,
+    pool_size: u32,
+) -> Result<(), Error> {
     let server = fixture.server();
-    let (server_host, server_port) = server.address();
     let at = folder.display();
     // No socket besides the port, and no wait longer than ours.
     let mut settings = format!(
