@@ -1,13 +1,15 @@
 //! action: statement by statement, or in one call; a list besides in both its shapes, and without and with its index. All on a
-//! kept connection, so that the action alone differs.
+//! kept connection, so that the action alone differs. And a read that is remembered, which needs none.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use benches::{Bed, Group};
 use criterion::Criterion;
 use tare_gateway::action::{self, Action, Call, Outcome, Record, Request, Shape};
 use tare_gateway::auth::Caller;
 use tare_gateway::connection::Connection;
+use tare_gateway::reads::{ReadSettings, Reads};
 use tare_gateway::response;
 use tare_gateway::tenant::Tenant;
 use tare_testbed::Size;
@@ -49,6 +51,7 @@ fn actions(criterion: &mut Criterion, bed: &Bed) {
     for way in &LIST_WAYS {
         measure(&mut group, bed, way);
     }
+    remembered(&mut group, bed);
     group.finish();
 }
 
@@ -104,4 +107,28 @@ fn measure(group: &mut Group<'_>, bed: &Bed, way: &Way) {
     };
     let act = async |ready: &mut Ready| drop(ready.act(way).await);
     group.each(&format!("{}-{}", way.action.name(), way.name), || Ready::new(bed, way), act, check);
+}
+
+/// Views of parts, each of which was read before.
+fn remembered(group: &mut Group<'_>, bed: &Bed) {
+    const ONE_CALL: Way = way(Action::ViewPartDetails, "one-call", true, Shape::ByKey, true);
+    let prepare = || {
+        let reads = Reads::new(ReadSettings { bound: Duration::from_secs(3_600), ..ReadSettings::default() });
+        let mut ready = Ready::new(bed, &ONE_CALL);
+        bed.runtime().block_on(async {
+            for nth in 0..ready.calls.len() {
+                if let Err(missed) = reads.get(&ready.tenant, &ready.calls[nth]).await {
+                    ready.acted = nth;
+                    reads.keep(missed, response::body(ONE_CALL.action, &ready.act(&ONE_CALL).await)).await;
+                }
+            }
+        });
+        (reads, ready.tenant, ready.calls, 0)
+    };
+    type Remembered = (Reads, Arc<Tenant>, Vec<Call>, usize);
+    let read = async |(reads, tenant, calls, next): &mut Remembered| {
+        *next = (*next + 1) % calls.len();
+        reads.get(tenant, &calls[*next]).await.expect("it is remembered");
+    };
+    group.each("cached-read", prepare, read, |(reads, ..), done| assert!(reads.metrics().remembered >= done));
 }

@@ -222,6 +222,7 @@ impl Bed {
             tenant: TenantSettings::default(),
             audit: AuditSettings::default(),
             fleet: None,
+            reads: None,
         })
         .expect("the fixture's secret is long enough")
     }

@@ -22,6 +22,7 @@
 //!     tenant: Default::default(),
 //!     audit: Default::default(),
 //!     fleet: None,
+//!     reads: None,
 //! })?;
 //! let reply = gateway.execute(token, body, Attributes { idempotency_key: key }).await;
 //! match reply.result {
@@ -39,6 +40,7 @@ pub mod auth;
 pub mod connection;
 mod error;
 pub mod fleet;
+pub mod reads;
 pub mod response;
 mod strategy;
 pub mod tenant;
@@ -55,7 +57,8 @@ use audit::{Audit, AuditMetrics, AuditSettings, Event, StoreError, Trail};
 use auth::{Caller, KeysError, Verifier, VerifierSettings};
 use connection::{Connection, Connections, PoolMetrics, PoolSettings};
 use fleet::{Fleet, FleetMetrics, FleetSettings, NothingToShare};
-use tenant::{CacheMetrics, TenantSettings, Tenants};
+use reads::{ReadMetrics, ReadSettings, Reads};
+use tenant::{CacheMetrics, Tenant, TenantSettings, Tenants};
 
 pub use error::{Busy, Error};
 pub use strategy::{Fix, Strategy, UnknownFix};
@@ -83,6 +86,8 @@ pub struct Settings {
     pub audit: AuditSettings,
     /// With whom the budget is shared; used when [`Fix::Pooling`] is on.
     pub fleet: Option<FleetSettings>,
+    /// Whether answers to reads are remembered.
+    pub reads: Option<ReadSettings>,
 }
 
 /// The way of a request, from token to bytes.
@@ -92,6 +97,7 @@ pub struct Gateway {
     connections: Arc<Connections>,
     audit: Audit,
     fleet: Option<Fleet>,
+    reads: Option<Reads>,
     strategy: Strategy,
 }
 
@@ -136,6 +142,8 @@ pub struct Metrics {
     pub audit: Option<AuditMetrics>,
     /// The fleet.
     pub fleet: Option<FleetMetrics>,
+    /// Remembered reads.
+    pub reads: Option<ReadMetrics>,
 }
 
 impl Gateway {
@@ -159,7 +167,8 @@ impl Gateway {
         let tenants = Arc::new(Tenants::new(settings.control, connections.clone(), remember));
         let queue = strategy.has(Fix::AsyncAudit).then_some(settings.audit);
         let audit = Audit::new(queue, tenants.clone(), connections.clone())?;
-        Ok(Self { auth, tenants, connections, audit, fleet, strategy })
+        let reads = settings.reads.map(Reads::new);
+        Ok(Self { auth, tenants, connections, audit, fleet, reads, strategy })
     }
 
     /// Answers one request: `token` is the bearer token alone, `body` the JSON `{action, context, payload}`.
@@ -181,6 +190,17 @@ impl Gateway {
         let tenant = timings.time_async(Component::Tenant, self.tenants.of(&caller)).await?;
         tenant.permits(&call)?;
         let record = self.record(&call, &caller, attributes)?;
+        let missed = match self.reads.as_ref().filter(|_| !call.action().mutates()) {
+            Some(reads) => match timings.time_async(Component::Action, reads.get(&tenant, &call)).await {
+                Ok(answer) => {
+                    let event = Event::new(Uuid::now_v7(), caller, &tenant, &call, Trail::Done);
+                    timings.time_async(Component::Audit, self.audit_remembered(&tenant, event)).await?;
+                    return Ok(answer);
+                }
+                Err(missed) => Some((reads, missed)),
+            },
+            None => None,
+        };
         let mut connection =
             timings.time_async(Component::Connection, self.connections.get(tenant.id, &tenant.database)).await?;
 
@@ -188,6 +208,9 @@ impl Gateway {
             Request { caller: &caller, tenant: &tenant, call: &call, shape: Shape::of(self.strategy), record };
         let acted = timings.time_async(Component::Action, self.act(&mut connection, &request)).await;
 
+        if let Some(reads) = self.reads.as_ref().filter(|_| call.action().mutates()) {
+            reads.changed(&tenant);
+        }
         let recorded_along = record != Record::Apart && acted.is_ok();
         match Trail::of(&acted).filter(|_| !recorded_along) {
             None => connection.release(),
@@ -197,7 +220,11 @@ impl Gateway {
             }
         }
         let outcome = acted?;
-        Ok(timings.time(Component::Response, || response::body(call.action(), &outcome)))
+        let answer = timings.time(Component::Response, || response::body(call.action(), &outcome));
+        if let Some((reads, missed)) = missed {
+            timings.time_async(Component::Action, reads.keep(missed, answer.clone())).await;
+        }
+        Ok(answer)
     }
 
     /// A mutation done in one call takes its audit row along: no added round trip, and neither can be without the other. One
@@ -238,6 +265,14 @@ impl Gateway {
         }
     }
 
+    /// The same of a read that was answered without a connection.
+    async fn audit_remembered(&self, tenant: &Tenant, event: Event) -> Result<(), Error> {
+        match self.audit.is_queued() {
+            true => self.audit.enqueue(event).await,
+            false => Audit::write(&mut self.connections.get(tenant.id, &tenant.database).await?, &event).await,
+        }
+    }
+
     /// Whether requests can be answered: the control database answers, and a fleet has left this instance connections.
     ///
     /// # Errors
@@ -254,6 +289,7 @@ impl Gateway {
             tenants: self.tenants.metrics(),
             audit: self.audit.metrics(),
             fleet: self.fleet.as_ref().map(Fleet::metrics),
+            reads: self.reads.as_ref().map(Reads::metrics),
         }
     }
 

@@ -48,6 +48,7 @@ async fn a_request_opens_a_span_of_each_component_in_the_order_it_takes_them() {
             tenant: TenantSettings::default(),
             audit: AuditSettings::default(),
             fleet: None,
+            reads: None,
         })
         .unwrap();
         let token = fixture.secret().mint(fixture.tenants()[0].crew[0].id);

@@ -13,6 +13,7 @@ use tare_gateway::Gateway;
 use tare_gateway::audit::AuditMetrics;
 use tare_gateway::connection::{CloseReason, PoolMetrics, WAIT_BOUNDS_MS};
 use tare_gateway::fleet::FleetMetrics;
+use tare_gateway::reads::ReadMetrics;
 use tare_gateway::tenant::CacheMetrics;
 
 use crate::metrics::{Counters, DURATION_BOUNDS};
@@ -64,7 +65,8 @@ impl Collector for Sources {
         metrics.pools.map_or(Ok(()), |metrics| pools(&mut page, &metrics))?;
         metrics.tenants.map_or(Ok(()), |metrics| tenants(&mut page, &metrics))?;
         metrics.audit.map_or(Ok(()), |metrics| audit(&mut page, &metrics))?;
-        metrics.fleet.map_or(Ok(()), |metrics| fleet(&mut page, metrics))
+        metrics.fleet.map_or(Ok(()), |metrics| fleet(&mut page, metrics))?;
+        metrics.reads.map_or(Ok(()), |metrics| reads(&mut page, metrics))
     }
 }
 
@@ -109,6 +111,11 @@ fn fleet(page: &mut Page, fleet: FleetMetrics) -> fmt::Result {
         "Servers that share the budget; 0 as long as this one has no part in it.",
         fleet.instances,
     )
+}
+
+fn reads(page: &mut Page, reads: ReadMetrics) -> fmt::Result {
+    page.counter("reads_remembered", "Reads answered with what was remembered.", reads.remembered)?;
+    page.counter("reads_missed", "Reads that the database answered, since nothing was remembered.", reads.read)
 }
 
 fn audit(page: &mut Page, audit: &AuditMetrics) -> fmt::Result {

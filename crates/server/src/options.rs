@@ -10,6 +10,7 @@ use tare_gateway::audit::{AuditSettings, Queue};
 use tare_gateway::auth::{Keys, VerifierSettings};
 use tare_gateway::connection::PoolSettings;
 use tare_gateway::fleet::FleetSettings;
+use tare_gateway::reads::ReadSettings;
 use tare_gateway::tenant::TenantSettings;
 use tare_gateway::{Settings, Strategy};
 
@@ -85,6 +86,11 @@ pub struct Options {
     /// Seconds after which a revoked user is refused at the latest, also when the control database is down.
     #[arg(long, default_value_t = 30.0, value_parser = seconds)]
     tenant_bound: f64,
+
+    /// Remember answers to reads for so many seconds: they may be so old. What this server changes is seen at once on it, what others
+    /// change within that time.
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    cache_reads: Option<f64>,
 
     /// The folder of the durable audit queue, of this server alone. Without it the queue is in memory, and a crash loses what is
     /// in it.
@@ -171,6 +177,9 @@ impl Options {
                 capacity: self.audit_capacity,
                 ..AuditSettings::default()
             },
+            reads: self
+                .cache_reads
+                .map(|seconds| ReadSettings { bound: Duration::from_secs_f64(seconds), ..ReadSettings::default() }),
             fleet: self.fleet.zip(self.instance.clone()).map(|(most, instance)| FleetSettings {
                 instance,
                 most,

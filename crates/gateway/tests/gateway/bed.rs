@@ -115,6 +115,7 @@ pub fn settings(fixture: &Fixture, strategy: Strategy) -> Settings {
         tenant: TenantSettings::default(),
         audit: AuditSettings { capacity: 100, ..AuditSettings::default() },
         fleet: None,
+        reads: None,
     }
 }
 

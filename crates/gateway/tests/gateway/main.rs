@@ -7,5 +7,6 @@ mod connections;
 mod execute;
 mod fleet;
 mod idempotency;
+mod reads;
 mod tenants;
 mod trips;
