@@ -10,7 +10,7 @@ use criterion::Criterion;
 use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod};
 use tare_gateway::connection::{Connection, Connections, Database, Own, PoolSettings};
 use tare_gateway::tenant::Tenant;
-use tare_testbed::{Bouncer, Size, has_pgbouncer};
+use tare_testbed::{Bouncer, PoolMode, Size, has_pgbouncer};
 use tokio::task::JoinHandle;
 use tokio_postgres::config::SslMode;
 use tokio_postgres::{Client, Config, SimpleQueryMessage};
@@ -94,7 +94,8 @@ fn by_pgbouncer(group: &mut Group<'_>, bed: &Bed) {
     for (way, query) in [("pgbouncer", false), ("pgbouncer-query", true)] {
         let prepare = || {
             let say = |line: &str| eprintln!("{line}");
-            let started = bed.runtime().block_on(Bouncer::start_to(bed.fixture(), bed.address(), 4, &say));
+            let started =
+                bed.runtime().block_on(Bouncer::start_to(bed.fixture(), bed.address(), PoolMode::Transaction, 4, &say));
             let bouncer = started.expect("PgBouncer starts").expect("it is installed");
             let database = bouncer.config(&bed.fixture().tenants()[0].login);
             (bouncer, database, MakeRustlsConnect::new(bed.tls()))

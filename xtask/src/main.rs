@@ -5,6 +5,7 @@
 
 mod baseline;
 mod bench;
+mod beside;
 mod build;
 mod calibrate;
 mod ceiling;

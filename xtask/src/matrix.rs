@@ -4,19 +4,20 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use tare_evidence::{Compared, Matrix, Pass, Percentiles, Published, PublishedGain, Series, conclude};
+use tare_evidence::{Compared, Matrix, Pass, Percentiles, Published, PublishedGain, Series, alternative, conclude};
 use tare_gateway::{Fix, Strategy};
 use tare_stress::Extent;
-use tare_testbed::{Network, Template, Testbed};
+use tare_testbed::{Network, Template, Testbed, has_pgbouncer};
 use tokio_util::sync::CancellationToken;
 
 use crate::Ending;
+use crate::beside::{ALTERNATIVES, Beside, Tried};
 use crate::build::{self, BUILD};
 use crate::cli::Perf;
 use crate::pass::Running;
 use crate::progress::Progress;
 use crate::session::{Begin, POSTGRES, Session, read_published};
-use crate::stress::{Amount, expect_audit_rows};
+use crate::stress::{Amount, PUBLISHED_ACTION, expect_audit_rows};
 
 /// Requests at a time, as published.
 const CONCURRENCY: usize = 10;
@@ -24,10 +25,10 @@ const CONCURRENCY: usize = 10;
 /// What a request usually takes of the machine when a connection is opened for it.
 const SLOW: Duration = Duration::from_millis(20);
 
-/// A strategy, and the actions that are sent to it in each round.
+/// What is tried, and the actions that are sent to it in each round.
 #[derive(Clone, Debug, PartialEq)]
 struct Trial {
-    strategy: Strategy,
+    tried: Tried,
     actions: Vec<String>,
 }
 
@@ -42,8 +43,9 @@ struct Plan {
 }
 
 impl Plan {
-    fn of(options: &Perf, published: Published) -> Result<Self> {
-        let trials = trials(&published.gains)?;
+    fn of(options: &Perf, published: Published, has_pgbouncer: bool) -> Result<Self> {
+        let mut trials = trials(&published.gains)?;
+        trials.extend(beside(has_pgbouncer));
         // Six is the fewest that give a median an interval of 95 %.
         let (rounds, requests) = if options.quick { (6, 100) } else { (10, 200) };
         Ok(Self { trials, gains: published.gains, rounds, requests, network: options.postgres.network })
@@ -70,7 +72,7 @@ impl Plan {
         trials
     }
 
-    fn usual(&self, Trial { strategy, actions }: &Trial) -> Duration {
+    fn usual(&self, Trial { tried: Tried { strategy, .. }, actions }: &Trial) -> Duration {
         let requests = (self.requests(*strategy) + warmup(*strategy)) * actions.len() as u64;
         Duration::from_secs(1) + self.each(*strategy).mul_f64(requests as f64)
     }
@@ -103,6 +105,12 @@ impl Plan {
         Matrix {
             requests: self.requests as usize,
             concurrency: CONCURRENCY,
+            alternatives: ALTERNATIVES
+                .into_iter()
+                .filter_map(|(tried, against)| {
+                    alternative(&tried.to_string(), &against.to_string(), PUBLISHED_ACTION, series)
+                })
+                .collect(),
             ..conclude(&self.gains, &Fix::ALL.map(compared), series)
         }
     }
@@ -122,11 +130,24 @@ fn trials(gains: &[PublishedGain]) -> Result<Vec<Trial>> {
         }
         of_fixes.push((fix, vec![action.clone()]));
     }
-    let both = |strategy| Trial { strategy, actions: every.clone() };
+    let both = |strategy: Strategy| Trial { tried: strategy.into(), actions: every.clone() };
     let alone = of_fixes.iter().map(|(fix, action)| (Strategy::BEFORE.with(*fix), action));
     let removed = of_fixes.iter().map(|(fix, action)| (Strategy::AFTER.without(*fix), action));
-    let of_fixes = alone.chain(removed).map(|(strategy, action)| Trial { strategy, actions: action.clone() });
+    let of_fixes =
+        alone.chain(removed).map(|(strategy, action)| Trial { tried: strategy.into(), actions: action.clone() });
     Ok(std::iter::once(both(Strategy::BEFORE)).chain(of_fixes).chain([both(Strategy::AFTER)]).collect())
+}
+
+/// Each of the alternatives once.
+fn beside(has_pgbouncer: bool) -> Vec<Trial> {
+    let mut trials: Vec<Trial> = Vec::new();
+    for (tried, _) in ALTERNATIVES {
+        let can_be = has_pgbouncer || !tried.beside.is_some_and(Beside::needs_pgbouncer);
+        if can_be && trials.iter().all(|trial| trial.tried != tried) {
+            trials.push(Trial { tried, actions: vec![PUBLISHED_ACTION.to_owned()] });
+        }
+    }
+    trials
 }
 
 fn compared(fix: Fix) -> Compared {
@@ -148,7 +169,7 @@ fn warmup(strategy: Strategy) -> u64 {
 
 /// Measures the matrix, keeps its evidence and shows it.
 pub async fn run(options: Perf, stop: CancellationToken) -> Result<Ending> {
-    let plan = Plan::of(&options, read_published()?)?;
+    let plan = Plan::of(&options, read_published()?, has_pgbouncer())?;
     let command = if options.quick { "perf --matrix --quick" } else { "perf --matrix" };
     let begin = Begin { command, network: plan.network, quick: options.quick };
     let mut session = Session::begin(begin, &options.judged, &plan.steps(), stop)?;
@@ -157,12 +178,14 @@ pub async fn run(options: Perf, stop: CancellationToken) -> Result<Ending> {
 }
 
 async fn measure(session: &mut Session, plan: &Plan, options: &Perf) -> Result<()> {
+    if !has_pgbouncer() {
+        session.progress.say("what goes through PgBouncer is left out: the program pgbouncer is not installed");
+    }
     let mut testbed = session.testbed(options.postgres).await?;
     testbed.put_at(plan.network).await?;
     let built = session.step(BUILD, build::build(&session.progress.clone(), false)).await?;
-    let series = plan.trials.iter().flat_map(|Trial { strategy, actions }| {
-        let one =
-            |action: &String| Series { strategy: strategy.to_string(), action: action.clone(), rounds: Vec::new() };
+    let series = plan.trials.iter().flat_map(|Trial { tried, actions }| {
+        let one = |action: &String| Series { strategy: tried.to_string(), action: action.clone(), rounds: Vec::new() };
         actions.iter().map(one)
     });
     let mut series: Vec<_> = series.collect();
@@ -177,8 +200,8 @@ async fn measure(session: &mut Session, plan: &Plan, options: &Perf) -> Result<(
             logs: session.beside(""),
         };
         let measured = session.step(&plan.step(round), plan.measure(round, &trying, took)).await?;
-        for (strategy, action, percentiles) in measured {
-            let of = series.iter_mut().find(|of| of.strategy == strategy.to_string() && of.action == action);
+        for (tried, action, percentiles) in measured {
+            let of = series.iter_mut().find(|of| of.strategy == tried.to_string() && of.action == action);
             of.context("every trial has a series")?.rounds.push(percentiles);
         }
         session.evidence.matrix = Some(plan.concluded(&series));
@@ -200,13 +223,16 @@ struct Trying<'a> {
 
 impl Trying<'_> {
     /// One pass on a server of its own, and proof that the server did what it was asked.
-    async fn pass(&self, strategy: Strategy, action: &str, amount: Amount) -> Result<Pass> {
-        let running = Running::start(self.program, self.testbed, strategy, action).await?;
-        let audited = self.testbed.fixture.audit_rows().await?;
-        let pass = running.pass(amount, &self.stop).await?;
-        running.end(&self.logs, &self.progress).await?;
-        expect_audit_rows(&pass, self.testbed.fixture.audit_rows().await? - audited)?;
-        Ok(pass)
+    async fn pass(&self, tried: Tried, action: &str, amount: Amount) -> Result<Pass> {
+        let pass = tried.with(self.testbed, &self.progress, async |way| {
+            let running = Running::start(self.program, self.testbed, way, action).await?;
+            let audited = self.testbed.fixture.audit_rows().await?;
+            let pass = running.pass(amount, &self.stop).await?;
+            running.end(&self.logs, &self.progress).await?;
+            expect_audit_rows(&pass, self.testbed.fixture.audit_rows().await? - audited)?;
+            Ok(pass)
+        });
+        pass.await
     }
 }
 
@@ -217,20 +243,20 @@ impl Plan {
         round: usize,
         trying: &Trying<'_>,
         expected: Option<Duration>,
-    ) -> Result<Vec<(Strategy, String, Percentiles)>> {
+    ) -> Result<Vec<(Tried, String, Percentiles)>> {
         if let Some(expected) = expected {
             trying.progress.expect(expected);
         }
         let mut measured = Vec::new();
         let order = self.order(round);
-        for (nth, Trial { strategy, actions }) in order.iter().enumerate() {
+        for (nth, Trial { tried, actions }) in order.iter().enumerate() {
             for action in actions {
-                let at = format!("{} of {}, {strategy} {action}", nth + 1, order.len());
+                let at = format!("{} of {}, {tried} {action}", nth + 1, order.len());
                 trying.progress.at(at);
-                let what = || format!("under {strategy}, {action}, in {}", self.step(round));
-                let pass = trying.pass(*strategy, action, self.amount(*strategy)).await.with_context(what)?;
+                let what = || format!("under {tried}, {action}, in {}", self.step(round));
+                let pass = trying.pass(*tried, action, self.amount(tried.strategy)).await.with_context(what)?;
                 let percentiles = Percentiles { p50_ms: pass.latency.p50_ms, p95_ms: pass.latency.p95_ms };
-                measured.push((*strategy, action.clone(), percentiles));
+                measured.push((*tried, action.clone(), percentiles));
             }
         }
         Ok(measured)
@@ -247,20 +273,22 @@ mod tests {
     fn plan(arguments: &[&str]) -> Plan {
         let cli = Cli::try_parse_from(["xtask", "perf", "--matrix"].iter().chain(arguments)).unwrap();
         let Command::Perf(options) = cli.command else { panic!("perf") };
-        Plan::of(&options, read_published().unwrap()).unwrap()
+        Plan::of(&options, read_published().unwrap(), true).unwrap()
     }
 
     #[test]
     fn each_fix_is_tried_alone_and_taken_away() {
         let trials = plan(&[]).trials;
-        let names: Vec<_> = trials.iter().map(|trial| trial.strategy.to_string()).collect();
-        assert_eq!((names.len(), &*names[0], &*names[1], &*names[13]), (14, "before", "pooling", "after"));
+        let names: Vec<_> = trials.iter().map(|trial| trial.tried.to_string()).collect();
+        assert_eq!((names.len(), &*names[0], &*names[1], &*names[13]), (17, "before", "pooling", "after"));
+        assert_eq!(names[14..], ["before through pgbouncer", "after through pgbouncer", "after with cached reads"]);
+        assert_eq!(beside(false).len(), 1, "without a PgBouncer");
         assert_eq!(names[7], "tenant-cache+async-audit+indexes+query+one-call");
         assert_eq!(trials[0].actions, ["view_part_details", "consume_part", "list_parts"]);
         assert_eq!(trials[3].actions, ["consume_part"], "async-audit");
         assert_eq!(trials[13].actions, trials[0].actions);
         let cells: usize = trials.iter().map(|trial| trial.actions.len()).sum();
-        assert_eq!(cells, 18);
+        assert_eq!(cells, 21);
     }
 
     #[test]
@@ -269,9 +297,9 @@ mod tests {
         let steps = plan.steps();
         assert_eq!((steps.len(), &*steps[2].0, &*steps[7].0), (8, "round 1 of 6", "round 6 of 6"));
         let first = |round| plan.trials.iter().position(|trial| *trial == plan.order(round)[0]).unwrap();
-        assert_eq!([0, 1, 2, 3, 4, 5].map(first), [0, 2, 4, 7, 9, 11]);
+        assert_eq!([0, 1, 2, 3, 4, 5].map(first), [0, 2, 5, 8, 11, 14]);
         let mut order = plan.order(4);
-        order.rotate_right(9);
+        order.rotate_right(11);
         assert_eq!(order, plan.trials, "every strategy once");
     }
 

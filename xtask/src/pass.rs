@@ -21,10 +21,10 @@ pub struct Running {
 }
 
 impl Running {
-    /// Starts `program` under `strategy`, to be sent `action`.
-    pub async fn start(program: &Path, testbed: &Testbed, strategy: Strategy, action: &str) -> Result<Self> {
-        let fixture = &testbed.fixture;
-        let service = Service::start(program, testbed, Way { strategy, workers: None }, ANY_PORT).await?;
+    /// Starts `program` in that way, to be sent `action`.
+    pub async fn start(program: &Path, testbed: &Testbed, way: Way<'_>, action: &str) -> Result<Self> {
+        let (fixture, strategy) = (&testbed.fixture, way.strategy);
+        let service = Service::start(program, testbed, way, ANY_PORT).await?;
         let sending = Sending::action(fixture, fixture.tenants(), action, VARIETY, &service).await?;
         Ok(Self { strategy, service, sending })
     }

@@ -75,8 +75,8 @@ impl Plan {
         steps
     }
 
-    fn way(&self, strategy: Strategy) -> Way {
-        Way { strategy, workers: self.workers.filter(|_| strategy == Strategy::BEFORE) }
+    fn way(&self, strategy: Strategy) -> Way<'_> {
+        Way { workers: self.workers.filter(|_| strategy == Strategy::BEFORE), ..Way::of(strategy) }
     }
 
     /// The actions taken apart. At a distance `before` takes seconds for each, and the published one tells enough.

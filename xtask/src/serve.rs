@@ -28,7 +28,7 @@ pub async fn run(options: Serve, stop: CancellationToken) -> Result<Ending> {
         let mut testbed = Testbed::find_or_start(options.postgres.provider, options.postgres.size(), &say).await?;
         testbed.put_at(options.postgres.network).await?;
         progress.begin(BUILD);
-        let way = Way { strategy: options.strategy, workers: options.workers };
+        let way = Way { workers: options.workers, ..Way::of(options.strategy) };
         let built = build::build(&progress, false).await?;
         let service = Service::start(&built.server, &testbed, way, options.address).await?;
         anyhow::Ok((testbed, service))

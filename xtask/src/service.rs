@@ -6,7 +6,7 @@ use std::process::Stdio;
 
 use anyhow::{Context, Result, bail};
 use tare_gateway::{Fix, Strategy};
-use tare_testbed::{AUDIENCE, ISSUER, PrivateFolder, Testbed};
+use tare_testbed::{AUDIENCE, Bouncer, ISSUER, PrivateFolder, Testbed};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::process::{Child, ChildStderr, Command};
 use tokio::task::JoinHandle;
@@ -18,10 +18,21 @@ const KEPT: u64 = 4_000;
 
 /// How the server works.
 #[derive(Clone, Copy)]
-pub struct Way {
+pub struct Way<'a> {
     pub strategy: Strategy,
     /// Requests worked on at a time, when not all there are.
     pub workers: Option<u16>,
+    /// What it connects to in the place of PostgreSQL.
+    pub bouncer: Option<&'a Bouncer>,
+    /// More of what it is told.
+    pub options: &'a [&'a str],
+}
+
+impl Way<'_> {
+    /// Under `strategy`, as usual.
+    pub fn of(strategy: Strategy) -> Self {
+        Self { strategy, workers: None, bouncer: None, options: &[] }
+    }
 }
 
 /// A running server. Ends when it is stopped, when it is dropped, and when this process is gone.
@@ -35,20 +46,25 @@ pub struct Service {
 
 impl Service {
     /// Starts `program` on the testbed, with the indexes that its strategy has, and waits until it listens.
-    pub async fn start(program: &Path, testbed: &Testbed, way: Way, address: SocketAddr) -> Result<Self> {
-        let (fixture, Way { strategy, workers }) = (&testbed.fixture, way);
+    pub async fn start(program: &Path, testbed: &Testbed, way: Way<'_>, address: SocketAddr) -> Result<Self> {
+        let (fixture, Way { strategy, workers, bouncer, options }) = (&testbed.fixture, way);
         fixture.set_indexes(strategy.has(Fix::Indexes)).await?;
         let server = fixture.server();
         let queue = PrivateFolder::new_in(program.parent().unwrap_or(Path::new(".")));
         let queue = queue.context("there is no folder for the server's audit queue")?;
+        let control = match bouncer {
+            Some(bouncer) => bouncer.url(fixture.control()),
+            None => fixture.control().url_at(server, testbed.address()),
+        };
         let mut command = Command::new(program);
         command
             .arg("--audit-queue")
             .arg(queue.path().join("queue"))
             .args(["--strategy", &strategy.to_string(), "--address", &address.to_string()])
+            .args(options)
             .args(workers.map(|workers| format!("--workers={workers}")))
             .args(["--issuer", ISSUER, "--audience", AUDIENCE, "--until-stdin-ends"])
-            .env("TARE_CONTROL_URL", fixture.control().url_at(server, testbed.address()))
+            .env("TARE_CONTROL_URL", control)
             .env("TARE_JWT_SECRET", fixture.secret().expose())
             .env_remove("TARE_JWKS")
             .env_remove("TARE_ROOT_CERTIFICATE")

@@ -157,7 +157,7 @@ async fn built_in(
     let cli::Stress { subject, workers, postgres, .. } = options;
     warn_of_unused_token();
     Template::named(&subject.action)?;
-    let way = Way { strategy: subject.strategy, workers: *workers };
+    let way = Way { workers: *workers, ..Way::of(subject.strategy) };
     let (name, usual) = match &looking {
         Some(looking) => (limit::STEP.to_owned(), looking.usual()),
         None => (step(way.strategy, &subject.action), usual(way, amount, postgres.network)),
@@ -208,7 +208,7 @@ pub fn step(strategy: Strategy, action: &str) -> String {
 }
 
 /// How long a pass usually takes, for telling it beforehand.
-pub fn usual(way: Way, amount: &Amount, network: Network) -> Duration {
+pub fn usual(way: Way<'_>, amount: &Amount, network: Network) -> Duration {
     let (work, round_trips) = match way.strategy {
         Strategy::BEFORE => (Duration::from_millis(20), 30),
         _ => (Duration::from_micros(500), 1),
@@ -225,7 +225,7 @@ pub async fn pass(
     program: &Path,
     testbed: &Testbed,
     action: &str,
-    way: Way,
+    way: Way<'_>,
     amount: &Amount,
 ) -> Result<()> {
     let (fixture, strategy) = (&testbed.fixture, way.strategy);

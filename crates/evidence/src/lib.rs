@@ -39,7 +39,7 @@ pub use config::{AtNetwork, Budget, Ceiling as CeilingTarget, Compare, Config, T
 pub use history::{Group, Occasion, Recorded, Recording, Setting, Trend, Turn, change_points, history};
 pub use law::{Counted, Law, Point};
 pub use load::{ActionPass, Bar, Circumstance, Failure, Latency, Limit, Pass, Span, Tail, TailShare, Trial};
-pub use matrix::{Cell, Complexity, Matrix, MatrixRow};
+pub use matrix::{Alternative, Cell, Complexity, Matrix, MatrixRow};
 pub use model::{
     Bench, Ceiling, Evidence, InTurns, Interval, Machine, Network, OLDEST, Postgres, Run, Step, VERSION, Versioned,
     schema,
@@ -51,4 +51,4 @@ pub use published::{Published, PublishedComponent, PublishedGain, PublishedP95, 
 pub use reading::{LatencyReading, SuccessReading};
 pub use server_timing::server_timing;
 pub use statistics::median;
-pub use worth::{Compared, Percentiles, Series, conclude};
+pub use worth::{Compared, Percentiles, Series, alternative, conclude};

@@ -18,6 +18,9 @@ pub struct Matrix {
     pub cells: Vec<Cell>,
     /// A row for each fix, the one to do next first.
     pub rows: Vec<MatrixRow>,
+    /// What can be had instead of a fix, or on top of all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub alternatives: Vec<Alternative>,
     /// What shows of fixes that share a gain, in sentences.
     pub interactions: Vec<String>,
     /// The next thing to do, in a sentence.
@@ -61,6 +64,21 @@ pub struct MatrixRow {
     /// The gain of P95 for its complexity, as [`Complexity::weight`] counts it; the highest is next. Nothing when the gain may
     /// be none.
     pub priority: Option<f64>,
+}
+
+/// One way beside another.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Alternative {
+    /// The way.
+    pub way: String,
+    /// What it is held against.
+    pub against: String,
+    /// The action that was asked for.
+    pub action: String,
+    /// What it takes off that, as a share of it; negative when it takes more. Medians over paired rounds.
+    pub gain_p50: Interval,
+    /// The same of P95.
+    pub gain_p95: Interval,
 }
 
 /// How much work a fix is.

@@ -1,6 +1,6 @@
 //! A PgBouncer between a service and its PostgreSQL: what many have there already, to measure with.
 //!
-//! It pools by transaction, with a pool for each login and database. It logs in to the server as the clients do, SCRAM over
+//! It pools by transaction or by session, with a pool for each login and database. It logs in to the server as the clients do, SCRAM over
 //! verified TLS, and has its clients do the same: it proves itself with the server's own certificate, which the fixture's
 //! clients trust. With a server of `DATABASE_URL` there is no key to that, so its clients speak to it without TLS.
 //!
@@ -26,6 +26,15 @@ const HOST: &str = "127.0.0.1";
 
 /// How long it may take until it listens, and then until a client is let in.
 const READY: Duration = Duration::from_secs(10);
+
+/// Between whose clients a connection to the server changes hands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PoolMode {
+    /// From one transaction to the next: no state of a session outlives one, named statements included.
+    Transaction,
+    /// From one client to the next.
+    Session,
+}
 
 /// A running PgBouncer; stops and vanishes when dropped, and when this process ends without dropping it.
 pub struct Bouncer {
@@ -57,7 +66,7 @@ impl Bouncer {
     /// # Errors
     /// It is installed and does not start, or does not let the fixture's clients through to the server.
     pub async fn start(fixture: &Fixture, pool_size: u32, say: &(dyn Fn(&str) + Sync)) -> Result<Option<Self>, Error> {
-        Self::start_to(fixture, fixture.server().address(), pool_size, say).await
+        Self::start_to(fixture, fixture.server().address(), PoolMode::Transaction, pool_size, say).await
     }
 
     /// The same, which reaches the server at `address`: by a relay, and so at a distance.
@@ -67,6 +76,7 @@ impl Bouncer {
     pub async fn start_to(
         fixture: &Fixture,
         address: (String, u16),
+        mode: PoolMode,
         pool_size: u32,
         say: &(dyn Fn(&str) + Sync),
     ) -> Result<Option<Self>, Error> {
@@ -83,7 +93,7 @@ impl Bouncer {
             attempts -= 1;
             let folder = PrivateFolder::new()?;
             let port = program::free_port().map_err(Error::io(format!("looking for a free port on {HOST}")))?;
-            write_files(folder.path(), user, fixture, &address, port, pool_size)?;
+            write_files(folder.path(), user, fixture, &address, mode, port, pool_size)?;
             let process = launch(&program, folder.path(), user)?;
             folder.kills(process.child.id())?;
             let log = folder.path().join("log");
@@ -161,11 +171,16 @@ fn write_files(
     user: Option<User>,
     fixture: &Fixture,
     (server_host, server_port): &(String, u16),
+    mode: PoolMode,
     port: u16,
     pool_size: u32,
 ) -> Result<(), Error> {
     let server = fixture.server();
     let at = folder.display();
+    let mode = match mode {
+        PoolMode::Transaction => "transaction",
+        PoolMode::Session => "session",
+    };
     // No socket besides the port, and no wait longer than ours.
     let mut settings = format!(
         "[databases]\n\
@@ -176,7 +191,7 @@ fn write_files(
          unix_socket_dir =\n\
          auth_type = scram-sha-256\n\
          auth_file = {at}/logins\n\
-         pool_mode = transaction\n\
+         pool_mode = {mode}\n\
          default_pool_size = {pool_size}\n\
          max_client_conn = 1000\n\
          log_connections = 0\n\

@@ -98,7 +98,7 @@ async fn measure(session: &mut Session, parts: &[Part], plan: &Plan, options: &C
             Part::Rivals => {
                 let testbed = session.testbed(options.postgres).await?;
                 let built = session.step(BUILD, build::build(&progress, false)).await?;
-                let way = Way { strategy: tare_gateway::Strategy::AFTER, workers: None };
+                let way = Way::of(tare_gateway::Strategy::AFTER);
                 let service = Service::start(&built.server, &testbed, way, ANY_PORT).await?;
                 let measured = rivals::measure(&testbed, &service, plan, &progress);
                 let checks = session.step(part.name(), measured).await?;

@@ -12,6 +12,7 @@ use tare_testbed::{Network, Testbed};
 use super::sides::Sides;
 use crate::bench::turns::{TURNS_OF_A_ROUND, is_mirrored};
 use crate::pass::Running;
+use crate::service::Way;
 use crate::session::Session;
 use crate::stress::{Amount, PUBLISHED_ACTION};
 
@@ -54,7 +55,7 @@ impl Servers {
             let (program, testbed) = (&self.programs[side], &mut self.testbeds[side]);
             // A bench may have put them elsewhere.
             testbed.put_at(self.network).await?;
-            running.push(Running::start(program, testbed, strategy, PUBLISHED_ACTION).await?);
+            running.push(Running::start(program, testbed, Way::of(strategy), PUBLISHED_ACTION).await?);
         }
         let mut sent = 0;
         for running in &running {

@@ -55,7 +55,7 @@ pub async fn run(options: cli::Profile, stop: CancellationToken) -> Result<Endin
         let mut testbed = session.testbed(postgres).await?;
         testbed.put_at(network).await?;
         let built = session.step(BUILD, build::build(&progress, false)).await?;
-        let service = Service::start(&built.server, &testbed, Way { strategy, workers: None }, ANY_PORT).await?;
+        let service = Service::start(&built.server, &testbed, Way::of(strategy), ANY_PORT).await?;
         let mut profile = requests(&mut session, &testbed.fixture, &service, asked).await?;
         let tenant = first_tenant(&testbed.fixture)?;
         let database = testbed.fixture.server().admin_at(&tenant.login.database, testbed.address()).await?;
@@ -100,7 +100,7 @@ async fn requests(session: &mut Session, fixture: &Fixture, service: &Service, a
 
 /// Sends requests to a server of its own, whose statements are all counted, without a distance: counts do not depend on it.
 async fn count(testbed: &mut Testbed, built: &Built, asked: Asked<'_>) -> Result<(Work, Vec<String>)> {
-    let way = Way { strategy: asked.strategy, workers: None };
+    let way = Way::of(asked.strategy);
     let relay = testbed.put_behind_relay(Network::LOOPBACK).await?;
     let fixture = &testbed.fixture;
     let admin = fixture.server().admin(fixture.server().maintenance_database()).await?;

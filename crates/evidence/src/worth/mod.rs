@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use crate::published::PublishedGain;
 use crate::units::{percent, time};
-use crate::{Cell, Interval, Matrix, MatrixRow, median};
+use crate::{Alternative, Cell, Interval, Matrix, MatrixRow, median};
 
 /// With fewer rounds their median has no interval of 95 %, and nothing is told to be worth doing.
 const LEAST_ROUNDS: usize = 6;
@@ -69,6 +69,22 @@ pub fn conclude(published: &[PublishedGain], compared: &[Compared], measured: &[
     }
 }
 
+/// What `way` takes off `against`, by rounds of both. Nothing when they were not both measured.
+pub fn alternative(way: &str, against: &str, action: &str, measured: &[Series]) -> Option<Alternative> {
+    let rounds = |name: &str| {
+        let of = measured.iter().find(|one| one.strategy == name && one.action == action)?;
+        Some(of.rounds.as_slice()).filter(|rounds| !rounds.is_empty())
+    };
+    let (with, without) = (rounds(way)?, rounds(against)?);
+    Some(Alternative {
+        way: way.into(),
+        against: against.into(),
+        action: action.into(),
+        gain_p50: paired(with, without, p50, taken_off),
+        gain_p95: paired(with, without, p95, taken_off),
+    })
+}
+
 /// A fix and the four cells that tell of it.
 struct Worth<'a> {
     gain: &'a PublishedGain,
@@ -94,7 +110,6 @@ impl<'a> Worth<'a> {
     }
 
     fn row(&self, rounds: usize) -> MatrixRow {
-        let taken_off = |with: f64, without: f64| 1.0 - with / without;
         let taken_more = |with: f64, without: f64| without / with - 1.0;
         let gain_p95 = paired(self.alone, self.before, p95, taken_off);
         let is_sure = rounds >= LEAST_ROUNDS && gain_p95.lower > 0.0;
@@ -130,6 +145,10 @@ impl<'a> Worth<'a> {
             None
         }
     }
+}
+
+fn taken_off(with: f64, without: f64) -> f64 {
+    1.0 - with / without
 }
 
 fn p50(percentiles: &Percentiles) -> f64 {

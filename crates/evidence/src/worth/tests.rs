@@ -125,3 +125,12 @@ fn a_few_rounds_decide_nothing() {
     assert_eq!(matrix.next, "Next: measure to the end. 5 rounds tell of no fix for certain.");
     assert_eq!(conclude(&[], &[], &[]).rows.len(), 0);
 }
+
+#[test]
+fn an_alternative_is_held_against_another_round_by_round() {
+    let measured = [series("pool", &[10.0, 20.0]), series("pooler", &[12.0, 24.0])];
+    let gained = |way, against| alternative(way, against, "view", &measured).map(|found| of(found.gain_p95));
+    assert_eq!(gained("pooler", "pool"), Some([-0.2; 3]));
+    assert_eq!(gained("pooler", "not measured"), None);
+    assert!(alternative("pooler", "pool", "another action", &measured).is_none());
+}

@@ -1,7 +1,7 @@
 //! What each fix is worth.
 
 use tare_evidence::units::{percent, time};
-use tare_evidence::{Cell, Evidence, Interval, Matrix, MatrixRow};
+use tare_evidence::{Alternative, Cell, Evidence, Interval, Matrix, MatrixRow};
 
 use super::{Section, table};
 use crate::plot::{AFTER, Axis, BEFORE, Chart, Mark, Plot, Row, Scale, Series, Unit};
@@ -9,7 +9,10 @@ use crate::plot::{AFTER, Axis, BEFORE, Chart, Mark, Plot, Row, Scale, Series, Un
 /// All that is told of the matrix, in the order it is read.
 pub(super) fn sections(evidence: &Evidence) -> Vec<Section> {
     let Some(matrix) = &evidence.matrix else { return Vec::new() };
-    [worth(matrix), order(matrix), cells(matrix)].into_iter().filter(|section| section.table.is_some()).collect()
+    [worth(matrix), order(matrix), alternatives(matrix), cells(matrix)]
+        .into_iter()
+        .filter(|section| section.table.is_some())
+        .collect()
 }
 
 fn worth(matrix: &Matrix) -> Section {
@@ -65,6 +68,22 @@ fn order(matrix: &Matrix) -> Section {
             &["fix", "priority", "published gain", "complexity", "helps"],
             matrix.rows.iter().map(row).collect(),
         ),
+        essential: true,
+        ..Section::default()
+    }
+}
+
+fn alternatives(matrix: &Matrix) -> Section {
+    let row = |row: &Alternative| {
+        let measured = [row.gain_p50, row.gain_p95].map(with_interval);
+        [row.way.clone(), row.against.clone(), row.action.clone()].into_iter().chain(measured).collect()
+    };
+    Section {
+        title: "What else there is".into(),
+        paragraphs: vec!["What one way takes off another; less than nothing is more. docs/pgbouncer.md and docs/cached-reads.md tell \
+                          when to choose which."
+            .into()],
+        table: table(&["way", "against", "action", "gain, P50", "gain, P95"], matrix.alternatives.iter().map(row).collect()),
         essential: true,
         ..Section::default()
     }
@@ -127,6 +146,13 @@ mod tests {
             concurrency: 10,
             cells: vec![Cell { strategy: longest.into(), action: "view_part_details".into(), ..Cell::default() }],
             rows: vec![row("tenant-cache", Some(0.4123)), row("async-audit", None)],
+            alternatives: vec![Alternative {
+                way: "before through pgbouncer".into(),
+                against: "pooling".into(),
+                action: "view_part_details".into(),
+                gain_p50: between(-0.25, -0.3, -0.2),
+                ..Alternative::default()
+            }],
             interactions: vec!["tenant-cache matters less.".into()],
             next: "Next: tenant-cache.".into(),
         };
@@ -142,6 +168,8 @@ mod tests {
         assert_eq!(order.rows[0][1..4], ["0.41", "70 %", "medium"]);
         assert_eq!(order.rows[1][1], "none");
         assert_eq!(told[1].paragraphs, ["tenant-cache matters less."]);
+        let alternative = &told[2].table.as_ref().unwrap().rows[0];
+        assert_eq!(alternative[1..4], ["pooling", "view_part_details", "−25 % (−30..−20)"]);
     }
 
     #[test]
