@@ -32,6 +32,7 @@ mod session;
 mod stress;
 mod torture;
 mod watch;
+mod worker;
 mod workspace;
 mod wrk;
 

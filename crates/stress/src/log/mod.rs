@@ -112,6 +112,12 @@ impl Log {
         sum(&untagged)
     }
 
+    /// What has this tag.
+    pub fn tagged(&self, tag: &str) -> Option<&Histogram<u64>> {
+        let tag = text::plain(tag);
+        self.entries.iter().find(|entry| entry.tag.as_deref() == Some(&*tag)).map(|entry| &entry.times)
+    }
+
     /// What has a tag, in order of the entries.
     pub fn tags(&self) -> Vec<(&str, &Histogram<u64>)> {
         self.entries.iter().filter_map(|entry| Some((entry.tag.as_deref()?, &entry.times))).collect()
