@@ -1,6 +1,6 @@
 //! One of several workers that send a load together: what it may be told, and what it keeps of that.
 
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Result, bail, ensure};
 use tare_evidence::WholeLoad;
@@ -67,6 +67,9 @@ pub fn waiting(left: Duration, start: SystemTime) -> String {
 
 /// `2026-01-31T12:00:00Z`.
 pub fn shown(moment: SystemTime) -> String {
-    let moment = OffsetDateTime::from(moment);
-    moment.format(&Rfc3339).unwrap_or_else(|_| format!("{} s after 1970", moment.unix_timestamp()))
+    let since = moment.duration_since(UNIX_EPOCH).unwrap_or_default();
+    // Years of more than four digits are none to these.
+    let moment = i64::try_from(since.as_secs()).ok().and_then(|since| OffsetDateTime::from_unix_timestamp(since).ok());
+    let shown = moment.and_then(|moment| moment.format(&Rfc3339).ok());
+    shown.unwrap_or_else(|| format!("{} s after 1970", since.as_secs()))
 }

@@ -143,7 +143,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(cases(60))]
+    #![proptest_config(cases(30))]
 
     /// Whoever reads the workers' logs knows as much as whoever had counted every request: to the last bit, and through text.
     #[test]
