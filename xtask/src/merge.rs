@@ -11,9 +11,9 @@ use tare_testbed::Network;
 use tokio_util::sync::CancellationToken;
 
 use crate::Ending;
-use crate::cli::{Judged, Merge};
+use crate::cli::{Format, Judged, Merge};
 use crate::kept::{EVIDENCE, write_atomically};
-use crate::session::{Begin, Session, read_evidence, show};
+use crate::session::{Begin, Session, read_evidence, show, shown};
 
 /// The name of the step.
 const STEP: &str = "merge";
@@ -28,7 +28,7 @@ pub fn run(options: &Merge, stop: CancellationToken) -> Result<Ending> {
         all if all == options.parts.len() => {
             let output = options.output.clone().unwrap_or_else(|| "target/perf".into());
             let judged = Judged { config: options.config.clone(), output };
-            workers(&options.parts, &judged, options.format, stop)
+            workers(&options.parts, "stress merge", &judged, options.format, stop)
         }
         _ => bail!("some of what to merge are folders and some are not; give folders of workers, or .hlog files alone"),
     }
@@ -52,8 +52,9 @@ fn logs(options: &Merge) -> Result<Ending> {
 /// The passes of workers as one pass of a run of its own, judged as any other.
 pub fn workers(
     folders: &[PathBuf],
+    command: &str,
     judged: &Judged,
-    format: crate::cli::Format,
+    format: Format,
     stop: CancellationToken,
 ) -> Result<Ending> {
     let mut found = Vec::new();
@@ -67,7 +68,7 @@ pub fn workers(
     let parts = found.iter().map(|folder| part(folder)).collect::<Result<Vec<_>>>()?;
     let (pass, log) = tare_stress::merge(parts)?;
 
-    let begin = Begin { command: "stress merge", network: Network::LOOPBACK, quick: false };
+    let begin = Begin { command, network: Network::LOOPBACK, quick: false };
     let mut session = Session::begin(begin, judged, &[(STEP.to_owned(), Duration::from_secs(1))], stop)?;
     session.format = format;
     let interrupted = pass.interrupted;
@@ -126,7 +127,7 @@ fn part(folder: &Path) -> Result<Part> {
         bail!("{} holds {passes} passes, and a worker makes one", folder.display());
     };
     let log = read_log(&folder.join(format!("{}.hlog", file_name(&evidence))))?;
-    Ok(Part { folder: folder.display().to_string(), machine: described(&evidence.machine), pass: pass.clone(), log })
+    Ok(Part { folder: shown(folder), machine: described(&evidence.machine), pass: pass.clone(), log })
 }
 
 fn described(Machine { system, cpu, cores, .. }: &Machine) -> String {

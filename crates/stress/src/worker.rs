@@ -63,6 +63,7 @@ impl Crew {
         for nth in 0..threads {
             let (common, tally, runs) = (crew.common.clone(), Arc::<Mutex<Tally>>::default(), runs.clone());
             let (is_warm, warm) = oneshot::channel();
+            let first = nth * (workers / threads) + nth.min(workers % threads);
             let workers = workers / threads + usize::from(nth < workers % threads);
             let runtime = Builder::new_current_thread().enable_all().build()?;
             let door = {
@@ -72,7 +73,7 @@ impl Crew {
             crew.tallies.push(tally.clone());
             crew.warm.push(warm);
             crew.threads.push(std::thread::Builder::new().name("load".into()).spawn(move || {
-                runtime.block_on(thread(common, workers, tally, door, is_warm));
+                runtime.block_on(thread(common, first, workers, tally, door, is_warm));
                 // Nobody waits for what drives connections that are shared.
                 runtime.shutdown_background();
                 drop(runs);
@@ -136,6 +137,7 @@ impl Common {
 
 async fn thread(
     common: Arc<Common>,
+    first: usize,
     workers: usize,
     tally: Arc<Mutex<Tally>>,
     door: Alarm,
@@ -143,7 +145,7 @@ async fn thread(
 ) {
     let stop = common.stop.clone();
     let work = async {
-        let connections = connections(&common.load, workers);
+        let connections = connections(&common.load, first, workers);
         let connections = each(connections, |connection| warm_up(common.clone(), connection)).await;
         // Whoever looks on may be gone.
         let _ = is_warm.send(());
@@ -167,13 +169,14 @@ async fn thread(
     }
 }
 
-/// So many connections, of which `streams` are one where it is HTTP/2.
-fn connections(load: &Load, workers: usize) -> Vec<Connection> {
+/// So many connections, of which `streams` are one where it is HTTP/2, with the addresses of the target in turn. `first` were made
+/// before them, and other machines have theirs.
+fn connections(load: &Load, first: usize, workers: usize) -> Vec<Connection> {
     let mut connections: Vec<Connection> = Vec::new();
     for nth in 0..workers {
         let connection = match connections.last().filter(|_| !nth.is_multiple_of(load.streams.max(1))) {
             Some(last) => last.shared(),
-            None => Connection::new(load.target.clone()),
+            None => Connection::new(load.target.clone().at(load.share.number((first + nth) as u64))),
         };
         connections.push(connection);
     }

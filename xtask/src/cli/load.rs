@@ -236,7 +236,7 @@ fn header(given: &str) -> Result<(String, String), String> {
     Ok((name.trim().to_owned(), value.trim().to_owned()))
 }
 
-fn concurrency(given: &str) -> Result<usize, String> {
+pub(super) fn concurrency(given: &str) -> Result<usize, String> {
     match given.parse() {
         Ok(concurrency @ 1..=10_000) => Ok(concurrency),
         _ => Err("must be a whole number from 1 to 10000".into()),
