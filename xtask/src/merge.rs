@@ -14,6 +14,7 @@ use crate::Ending;
 use crate::cli::{Format, Judged, Merge};
 use crate::kept::{EVIDENCE, write_atomically};
 use crate::session::{Begin, Session, read_evidence, show, shown};
+use crate::stress::expect_audit_rows;
 
 /// The name of the step.
 const STEP: &str = "merge";
@@ -28,7 +29,8 @@ pub fn run(options: &Merge, stop: CancellationToken) -> Result<Ending> {
         all if all == options.parts.len() => {
             let output = options.output.clone().unwrap_or_else(|| "target/perf".into());
             let judged = Judged { config: options.config.clone(), output };
-            workers(&options.parts, "stress merge", &judged, options.format, stop)
+            let parts = Parts { folders: &options.parts, command: "stress merge", audited: None };
+            workers(parts, &judged, options.format, stop)
         }
         _ => bail!("some of what to merge are folders and some are not; give folders of workers, or .hlog files alone"),
     }
@@ -49,10 +51,19 @@ fn logs(options: &Merge) -> Result<Ending> {
     Ok(Ending::Met)
 }
 
+/// What workers left.
+pub struct Parts<'a> {
+    /// Where.
+    pub folders: &'a [PathBuf],
+    /// The command that is told as having been run.
+    pub command: &'a str,
+    /// Audit rows that they led to, where that is known.
+    pub audited: Option<i64>,
+}
+
 /// The passes of workers as one pass of a run of its own, judged as any other.
 pub fn workers(
-    folders: &[PathBuf],
-    command: &str,
+    Parts { folders, command, audited }: Parts<'_>,
     judged: &Judged,
     format: Format,
     stop: CancellationToken,
@@ -67,6 +78,7 @@ pub fn workers(
     found.dedup();
     let parts = found.iter().map(|folder| part(folder)).collect::<Result<Vec<_>>>()?;
     let (pass, log) = tare_stress::merge(parts)?;
+    audited.map_or(Ok(()), |rows| expect_audit_rows(&pass, rows))?;
 
     let begin = Begin { command, network: Network::LOOPBACK, quick: false };
     let mut session = Session::begin(begin, judged, &[(STEP.to_owned(), Duration::from_secs(1))], stop)?;
@@ -127,7 +139,7 @@ fn part(folder: &Path) -> Result<Part> {
         bail!("{} holds {passes} passes, and a worker makes one", folder.display());
     };
     let log = read_log(&folder.join(format!("{}.hlog", file_name(&evidence))))?;
-    Ok(Part { folder: shown(folder), machine: described(&evidence.machine), pass: pass.clone(), log })
+    Ok(Part::new(shown(folder), described(&evidence.machine), pass.clone(), log))
 }
 
 fn described(Machine { system, cpu, cores, .. }: &Machine) -> String {

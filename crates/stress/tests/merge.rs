@@ -45,7 +45,7 @@ async fn parts(paced: bool) -> (Vec<String>, Vec<Part>) {
         let whole = WholeLoad { requests: Some(REQUESTS), concurrency: 12, ..WholeLoad::default() };
         measured.pass.share = Some(tare_evidence::Share { worker, workers: WORKERS, whole });
         let log = Log::parse("a worker's", &measured.log).unwrap();
-        Part { folder: format!("folder-{worker}"), machine: "a machine".into(), pass: measured.pass, log }
+        Part::new(format!("folder-{worker}"), "a machine".into(), measured.pass, log)
     };
     let (one, two, three) = tokio::join!(worker(1), worker(2), worker(3));
     let bodies = bodies.lock().unwrap().clone();

@@ -80,6 +80,10 @@ pub struct FleetFixture {
     #[arg(long, value_name = "FOLDER")]
     pub folder: PathBuf,
 
+    /// Where workers leave what they find; the number of audit rows is written beside that in the end.
+    #[arg(long, value_name = "FOLDER")]
+    pub results: PathBuf,
+
     /// Where gateways reach the databases: host:port, of a pooler.
     #[arg(long, value_name = "ADDRESS", value_parser = address)]
     pub route: (String, u16),

@@ -12,6 +12,8 @@ use crate::Ending;
 use crate::cli::FleetFixture;
 use crate::serve::private_file;
 
+/// The file with the number of audit rows that were there in the end.
+pub const AUDITED: &str = "audited";
 /// Different requests of each user.
 const VARIETY: usize = 200;
 
@@ -45,7 +47,10 @@ pub async fn run(options: &FleetFixture, stop: CancellationToken) -> Result<Endi
         () = stop.cancelled() => return Ok(Ending::Interrupted),
     };
     stop.cancelled().await;
-    drop(made);
+    // Whoever asked for requests compares: gateways have been stopped by now, and have written what they had queued.
+    let rows = made.fixture.audit_rows().await?.to_string();
+    let counted = options.results.join(AUDITED);
+    std::fs::write(&counted, rows).with_context(|| format!("cannot write {}", counted.display()))?;
     Ok(Ending::Met)
 }
 

@@ -45,8 +45,11 @@ pub async fn run(options: Fleet, stop: CancellationToken) -> Result<Ending> {
     };
     progress.end();
     let Some(results) = results else { return Ok(Ending::Interrupted) };
+    let results = results?;
     let command = format!("fleet --gateways {} --workers {}", options.gateways, options.workers);
-    merge::workers(&[results?], &command, &options.judged, options.format, stop)
+    let audited = audited(&results)?;
+    let parts = merge::Parts { folders: &[results], command: &command, audited: Some(audited) };
+    merge::workers(parts, &options.judged, options.format, stop)
 }
 
 /// What would fail after minutes.
@@ -116,6 +119,13 @@ async fn measure(options: &Fleet, progress: &Progress) -> Result<PathBuf> {
     let results = workspace::root().join("target/fleet").join(&name);
     collect(&project, &results).await?;
     Ok(results)
+}
+
+/// How many audit rows there were in the end.
+fn audited(results: &Path) -> Result<i64> {
+    let file = results.join(fixture::AUDITED);
+    let read = fs::read_to_string(&file).ok().and_then(|rows| rows.trim().parse().ok());
+    read.with_context(|| format!("the fixture did not count its audit rows into {}", file.display()))
 }
 
 /// The words that each worker is told besides its share.
@@ -191,8 +201,11 @@ async fn wait_for_workers(project: &Project<'_>, start: SystemTime, progress: &P
     Ok(())
 }
 
-/// Copies what workers left to `results`, and what gateways and pooler said beside it.
+/// Copies what workers left to `results`, and what gateways and pooler said beside it. Gateways are stopped first, for their audit to be
+/// written, and then the fixture, which counts it.
 async fn collect(project: &Project<'_>, results: &Path) -> Result<()> {
+    project.run(&["stop", "gateway"]).await?;
+    project.run(&["stop", "fixture"]).await?;
     fs::create_dir_all(results).with_context(|| format!("cannot make {}", results.display()))?;
     let fixture = project.containers("fixture", &[]).await?;
     let fixture = fixture.first().context("the container `fixture` is gone")?;
