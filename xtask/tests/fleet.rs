@@ -5,7 +5,6 @@
 
 mod bed;
 
-use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
@@ -83,25 +82,43 @@ impl Drop for Running {
     }
 }
 
+/// A fleet that is about to send for a minute, and the project that it is.
+fn under_way() -> (Running, String, impl Iterator<Item = String>) {
+    let mut command = fleet(&["--workers", "1", "-d", "60s"]);
+    let mut process = Running(command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap());
+    let mut said = BufReader::new(process.0.stderr.take().unwrap()).lines().map(Result::unwrap);
+    let project = said.find_map(|line| Some(line.strip_suffix(": 2 gateways, 1 workers")?.to_owned())).unwrap();
+    assert!(said.any(|line| line.starts_with("load:")), "the gateways are not there");
+    assert_ne!(left(&project), "");
+    (process, project, said)
+}
+
 #[test]
 fn a_fleet_is_gone_also_when_it_is_interrupted_or_killed() {
     if !can() {
         return;
     }
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut projects = BTreeSet::new();
     for (signal, code) in [("INT", Some(2)), ("KILL", None)] {
-        let mut command = fleet(&["--workers", "1", "-d", "60s"]);
-        let mut process = Running(command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap());
-        let mut said = BufReader::new(process.0.stderr.take().unwrap()).lines().map(Result::unwrap);
-        let project = said.find_map(|line| Some(line.strip_suffix(": 2 gateways, 1 workers")?.to_owned())).unwrap();
-        // The load has begun to be sent, or is about to.
-        assert!(said.any(|line| line.starts_with("load:")), "the gateways are not there");
-        assert_ne!(left(&project), "");
+        let (mut process, project, _said) = under_way();
         assert!(succeeds("kill", &["-s", signal, &process.0.id().to_string()]));
         assert_eq!(process.0.wait().unwrap().code(), code);
         eventually("something of the fleet is still there", || left(&project).is_empty());
-        projects.insert(project);
     }
-    assert_eq!(projects.len(), 2);
+}
+
+#[test]
+fn a_worker_that_dies_ends_its_fleet_and_is_named() {
+    if !can() {
+        return;
+    }
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let (mut process, project, said) = under_way();
+    let labels = [("project", &*project), ("service", "worker")];
+    let [of_project, of_workers] = labels.map(|(key, value)| format!("label=com.docker.compose.{key}={value}"));
+    let kill = format!("docker kill $(docker ps --quiet --filter {of_project} --filter {of_workers})");
+    eventually("the worker is not there", || succeeds("sh", &["-c", &kill]));
+    let errors: Vec<_> = said.filter(|line| line.starts_with("error: ")).collect();
+    assert!(errors.len() == 1 && errors[0].starts_with("error: a worker ended with 137"), "{errors:?}");
+    assert_eq!((process.0.wait().unwrap().code(), left(&project)), (Some(2), String::new()));
 }

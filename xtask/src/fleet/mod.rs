@@ -181,24 +181,26 @@ async fn wait_until_ready(project: &Project<'_>, gateways: usize) -> Result<()> 
     }
 }
 
-/// Waits until all of them have ended, and tells of those that could not measure.
+/// Waits until all of them have ended. When one cannot measure, what the others send is not the load that was asked for.
 async fn wait_for_workers(project: &Project<'_>, start: SystemTime, progress: &Progress) -> Result<()> {
-    let workers = project.containers("worker", &[]).await?;
-    while !project.containers("worker", &["status=running"]).await?.is_empty() {
+    let workers = project.containers("worker", &[]).await?.len();
+    loop {
+        let ended = project.containers("worker", &["status=exited"]).await?;
+        for worker in &ended {
+            let code = docker(&["inspect", "--format", "{{.State.ExitCode}}", worker]).await?;
+            if code.trim() != "0" {
+                bail!("a worker ended with {}: {}", code.trim(), last_words(worker).await);
+            }
+        }
+        if ended.len() == workers {
+            return Ok(());
+        }
         progress.at(match start.duration_since(SystemTime::now()) {
             Ok(left) => worker::waiting(left, start),
-            Err(_) => format!("{} workers send", workers.len()),
+            Err(_) => format!("{workers} workers send"),
         });
         tokio::time::sleep(AGAIN).await;
     }
-    for worker in &workers {
-        let code = docker(&["inspect", "--format", "{{.State.ExitCode}}", worker]).await?;
-        // A worker that missed a target measured all the same: the whole is what is judged.
-        if !["0", "1"].contains(&code.trim()) {
-            progress.say(&format!("a worker ended with {}: {}", code.trim(), last_words(worker).await));
-        }
-    }
-    Ok(())
 }
 
 /// Copies what workers left to `results`, and what gateways and pooler said beside it. Gateways are stopped first, for their audit to be
