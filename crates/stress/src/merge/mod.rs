@@ -1,5 +1,7 @@
 //! What several workers measured, as one pass: exact, or refused.
 
+mod refuse;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use hdrhistogram::Histogram;
@@ -122,11 +124,11 @@ pub enum MergeError {
 pub fn merge(mut parts: Vec<Part>) -> Result<(Pass, Log), MergeError> {
     let shares = parts.iter().map(share).collect::<Result<Vec<_>, _>>()?;
     let workers = shares.first().ok_or(MergeError::Nothing)?.workers;
-    parts.iter().try_for_each(|other| refuse_different(&parts[0], other))?;
-    refuse_incomplete_set(&parts, workers)?;
-    parts.iter().try_for_each(refuse_other_log)?;
+    parts.iter().try_for_each(|other| refuse::different(&parts[0], other))?;
+    refuse::incomplete_set(&parts, workers)?;
+    parts.iter().try_for_each(refuse::other_log)?;
     parts.sort_by_key(worker);
-    refuse_apart(&parts)?;
+    refuse::apart(&parts)?;
 
     let first = parts.iter().map(began).fold(f64::INFINITY, f64::min);
     let seconds = parts.iter().map(|part| began(part) - first + part.pass.seconds).fold(0.0, f64::max);
@@ -145,108 +147,17 @@ fn worker(part: &Part) -> u64 {
     part.pass.share.as_ref().map_or(0, |share| share.worker)
 }
 
-/// Evidence without a share is older than the moment it began at, and was refused.
+/// Whoever has a share keeps this, too.
 fn began(part: &Part) -> f64 {
     part.pass.began_s.unwrap_or_default()
-}
-
-/// What must be the same for all who share a load.
-fn told(pass: &Pass) -> Vec<(&'static str, String)> {
-    let Share { workers, whole, .. } = pass.share.clone().unwrap_or_default();
-    let or_none = |value: Option<String>| value.unwrap_or_else(|| "not given".into());
-    vec![
-        ("the URL", pass.url.clone()),
-        ("the number of workers", workers.to_string()),
-        ("the rate", or_none(pass.rate.clone())),
-        ("the number of requests", or_none(whole.requests.map(|requests| requests.to_string()))),
-        ("the time", or_none(whole.seconds.map(seconds))),
-        ("the concurrency", whole.concurrency.to_string()),
-        ("the warm-up", whole.warmup.to_string()),
-        ("the time-out", seconds(whole.timeout_s)),
-        ("the seed", or_none(whole.seed.map(|seed| seed.to_string()))),
-        ("the agreed start", or_none(pass.start_s.map(|start| format!("{start} s after 1970")))),
-        ("the mark of what is sent", whole.sent),
-    ]
-}
-
-fn refuse_different(one: &Part, other: &Part) -> Result<(), MergeError> {
-    let both = told(&one.pass).into_iter().zip(told(&other.pass));
-    match both.into_iter().find(|(this, that)| this != that) {
-        None => Ok(()),
-        Some(((what, this), (_, that))) => {
-            Err(MergeError::Different { one: one.folder.clone(), other: other.folder.clone(), what, this, that })
-        }
-    }
-}
-
-fn refuse_incomplete_set(parts: &[Part], workers: u64) -> Result<(), MergeError> {
-    let mut there = BTreeMap::new();
-    for part in parts {
-        if let Some(one) = there.insert(worker(part), part.folder.clone()) {
-            return Err(MergeError::Twice { worker: worker(part), one, other: part.folder.clone() });
-        }
-    }
-    let missing: Vec<_> = (1..=workers).filter(|worker| !there.contains_key(worker)).collect();
-    if missing.is_empty() { Ok(()) } else { Err(MergeError::Missing { missing, workers }) }
-}
-
-/// A log that breaks off after a whole line looks like a shorter one; its evidence tells.
-fn refuse_other_log(part: &Part) -> Result<(), MergeError> {
-    let Part { pass, log, .. } = part;
-    let failed = |what: String| Err(MergeError::Incomplete { folder: part.folder.clone(), what });
-    let whole = log.whole().len();
-    if whole != pass.requests {
-        return failed(format!("{whole} requests, and {} in the evidence", pass.requests));
-    }
-    let statuses = pass.statuses.iter().map(|(status, count)| (format!("status:{status}"), Some(*count)));
-    let actions = pass.actions.iter().map(|action| (action_tag(&action.name), Some(action.requests)));
-    let components = pass.components.iter().map(|(name, _)| (component_tag(name), None));
-    let lateness = pass.lateness.map(|_| (LATENESS.to_owned(), Some(pass.requests)));
-    for (tag, count) in statuses.chain(actions).chain(components).chain(lateness) {
-        match (log.tagged(&tag), count) {
-            (None, Some(1..) | None) => return failed(format!("they lack {tag}")),
-            (Some(times), Some(count)) if times.len() != count => {
-                return failed(format!("{} of {tag}, and {count} in the evidence", times.len()));
-            }
-            _ => {}
-        }
-    }
-    Ok(())
-}
-
-/// By their own clocks, which tells who was late; and by the service's, which tells whose clock is off.
-fn refuse_apart(parts: &[Part]) -> Result<(), MergeError> {
-    let own = parts.iter().map(|part| (worker(part), began(part), began(part)));
-    let service = parts.iter().filter_map(|part| {
-        let ahead = part.pass.ahead?;
-        Some((worker(part), began(part) + ahead.at_least_ms / 1e3, began(part) + ahead.at_most_ms / 1e3))
-    });
-    refuse_gap(own, "", "have them start earlier, and --start-at farther ahead")?;
-    let advice = "their own clocks do not show it, so those are wrong: set them by NTP and measure again";
-    refuse_gap(service, " by the service's clock", advice)
-}
-
-/// Whether the last to begin did so too long after the first. Of each is known who, and from when to when it was.
-fn refuse_gap(
-    began: impl Iterator<Item = (u64, f64, f64)>,
-    clock: &'static str,
-    advice: &'static str,
-) -> Result<(), MergeError> {
-    let began: Vec<_> = began.collect();
-    let last = began.iter().max_by(|one, other| one.1.total_cmp(&other.1));
-    let first = began.iter().min_by(|one, other| one.2.total_cmp(&other.2));
-    match (first, last) {
-        (Some(&(early, _, first)), Some(&(late, last, _))) if last - first > TOGETHER => {
-            Err(MergeError::Apart { early, late, by_s: last - first, clock, advice })
-        }
-        _ => Ok(()),
-    }
 }
 
 /// All that is a sum.
 fn together(parts: &[Part], began: f64, seconds: f64) -> Pass {
     let first = &parts[0].pass;
     let passes = || parts.iter().map(|part| &part.pass);
+    // Of evidence that others wrote, which may say anything.
+    let sum = |count: fn(&Pass) -> u64| passes().map(count).fold(0, u64::saturating_add);
     let mut statuses = BTreeMap::new();
     for (status, count) in passes().flat_map(|pass| &pass.statuses) {
         *statuses.entry(*status).or_default() += count;
@@ -256,15 +167,15 @@ fn together(parts: &[Part], began: f64, seconds: f64) -> Pass {
         name: first.name.clone(),
         url: first.url.clone(),
         rate: first.rate.clone(),
-        concurrency: passes().map(|pass| pass.concurrency).sum(),
-        warmup: passes().map(|pass| pass.warmup).sum(),
-        requests: passes().map(|pass| pass.requests).sum(),
-        succeeded: passes().map(|pass| pass.succeeded).sum(),
+        concurrency: passes().map(|pass| pass.concurrency).fold(0, usize::saturating_add),
+        warmup: sum(|pass| pass.warmup),
+        requests: sum(|pass| pass.requests),
+        succeeded: sum(|pass| pass.succeeded),
         statuses,
         failures: failures(passes()),
         seconds,
         interrupted: passes().any(|pass| pass.interrupted),
-        connections: passes().map(|pass| pass.connections).sum(),
+        connections: sum(|pass| pass.connections),
         lateness: first.lateness,
         components: components(passes()),
         actions: actions(passes()),
@@ -295,7 +206,7 @@ fn failures<'a>(passes: impl Iterator<Item = &'a Pass>) -> Vec<Failure> {
     let mut all: Vec<Failure> = Vec::new();
     for failure in passes.flat_map(|pass| &pass.failures) {
         match all.iter_mut().find(|known| known.kind == failure.kind) {
-            Some(known) => known.count += failure.count,
+            Some(known) => known.count = known.count.saturating_add(failure.count),
             None => all.push(failure.clone()),
         }
     }
@@ -318,8 +229,8 @@ fn actions<'a>(passes: impl Iterator<Item = &'a Pass>) -> Vec<ActionPass> {
     for action in passes.flat_map(|pass| &pass.actions) {
         match all.iter_mut().find(|known| known.name == action.name) {
             Some(known) => {
-                known.requests += action.requests;
-                known.succeeded += action.succeeded;
+                known.requests = known.requests.saturating_add(action.requests);
+                known.succeeded = known.succeeded.saturating_add(action.succeeded);
             }
             None => all.push(action.clone()),
         }
@@ -356,7 +267,8 @@ fn timeline(parts: &[Part], first: f64, seconds: f64) -> Vec<Span> {
         let shift = began(part) - first;
         let place = |span: &Span| ((shift + middle(span.from_s, span.seconds)) / length).min(count - 1.0) as usize;
         for span in &part.pass.timeline {
-            all[place(span)].1 += span.failed;
+            let failed = &mut all[place(span)].1;
+            *failed = failed.saturating_add(span.failed);
         }
         for entry in part.log.entries.iter().filter(|entry| entry.tag.is_none()) {
             if let Some(span) = span_of(&part.pass, entry) {
