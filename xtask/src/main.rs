@@ -1,4 +1,4 @@
-//! The commands: `cargo xtask perf`, `bench`, `stress`, `calibrate`, `profile`, `compare`, `torture`, `report`, `history`,
+//! The commands: `cargo xtask perf`, `bench`, `stress`, `calibrate`, `profile`, `compare`, `torture`, `fleet`, `report`, `history`,
 //! `baseline`, `serve`, `db`.
 //!
 //! Orchestration only. What is measured is in the other crates; here it is put in order, shown while it runs, and judged.
@@ -13,6 +13,7 @@ mod cli;
 mod compare;
 mod criterion;
 mod db;
+mod fleet;
 mod github;
 mod guard;
 mod history;
@@ -33,6 +34,7 @@ mod session;
 mod stress;
 mod torture;
 mod watch;
+mod worker;
 mod workspace;
 mod wrk;
 
@@ -81,6 +83,7 @@ async fn run(command: Command, stop: CancellationToken) -> Result<Ending> {
         Command::Profile(options) => profile::run(*options, stop).await,
         Command::Compare(options) => compare::run(options, stop).await,
         Command::Torture(options) => torture::run(options, stop).await,
+        Command::Fleet(options) => fleet::run(*options, stop).await,
         Command::Report(options) => report::run(&options),
         Command::History(options) => history::run(&options),
         Command::Baseline(command) => baseline::run(&command),

@@ -2,13 +2,13 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Result, bail};
 use tare_evidence::Pass;
 use tare_gateway::Strategy;
 use tare_profile::Watched;
-use tare_stress::{Extent, Line, Live, Load, Measured, Pace, Seen, csv};
+use tare_stress::{Extent, Line, Live, Load, Measured, Pace, Seen, Share, csv};
 use tare_testbed::{Network, Template, Testbed};
 use tokio_util::sync::CancellationToken;
 
@@ -21,7 +21,7 @@ use crate::progress::Progress;
 use crate::service::{Service, Way};
 use crate::session::{Begin, POSTGRES, Session};
 use crate::watch::{self, Moment, Watch};
-use crate::{Ending, merge};
+use crate::{Ending, merge, worker};
 
 /// The action that was published.
 pub const PUBLISHED_ACTION: &str = "view_part_details";
@@ -42,6 +42,9 @@ pub struct Amount {
     pub timeout: Duration,
     /// Whether each request is told of.
     pub every: bool,
+    /// Of several machines, which this is; what is above but for the pace is this one's share.
+    pub share: Share,
+    pub start: Option<SystemTime>,
 }
 
 impl Amount {
@@ -56,38 +59,67 @@ impl Amount {
             warmup: 50,
             timeout: tare_stress::TIMEOUT,
             every: false,
+            share: Share::WHOLE,
+            start: None,
         }
     }
 
-    /// What was asked for. A pass always has an end.
-    fn of(options: &cli::Stress) -> Self {
-        let has_end = options.duration.is_some() || options.rate.as_ref().is_some_and(|pace| pace.duration().is_some());
-        let requests = options.requests.unwrap_or(if has_end { u64::MAX } else { PUBLISHED_REQUESTS });
-        Self {
-            extent: Extent { requests, time: options.duration.unwrap_or(Duration::MAX) },
+    /// What was asked for, of which it may be a share. A pass always has an end.
+    fn of(options: &cli::Stress) -> Result<Self> {
+        let share = options.share.unwrap_or(Share::WHOLE);
+        let requests = requests(options);
+        let concurrency = share.of(options.concurrency as u64) as usize;
+        worker::refuse_too_few("-c", options.concurrency as u64, share)?;
+        worker::refuse_too_few("-n", requests, share)?;
+        options.start_at.map_or(Ok(()), worker::refuse_moment)?;
+        Ok(Self {
+            extent: Extent { requests: share.of(requests), time: options.duration.unwrap_or(Duration::MAX) },
             pace: options.rate.clone(),
-            concurrency: options.concurrency,
+            concurrency,
             streams: options.streams,
             threads: threads(options.threads),
-            warmup: options.warmup,
+            warmup: share.of(options.warmup),
             timeout: options.timeout,
             every: options.verbose,
-        }
+            share,
+            start: options.start_at,
+        })
     }
 
     /// The load that is so much.
     pub fn load(&self, Sending { name, target, mix }: Sending, strategy: Option<String>) -> Load {
-        let Self { extent, pace, concurrency, streams, threads, warmup, timeout, every } = self.clone();
-        Load { name, strategy, target, mix, pace, concurrency, streams, threads, warmup, extent, timeout, every }
+        let Self { extent, pace, concurrency, streams, threads, warmup, timeout, every, share, start } = self.clone();
+        Load {
+            name,
+            strategy,
+            target,
+            mix,
+            pace,
+            concurrency,
+            streams,
+            threads,
+            warmup,
+            extent,
+            timeout,
+            every,
+            share,
+            start,
+        }
     }
 
     /// How long it takes, where the amount says so.
     fn duration(&self) -> Option<Duration> {
         let pace = self.pace.as_ref();
-        let counted = pace.and_then(|pace| pace.due(self.extent.requests).or(pace.duration()));
+        let counted = pace.and_then(|pace| pace.due(self.share.number(self.extent.requests)).or(pace.duration()));
         let bounded = (self.extent.time < Duration::MAX).then_some(self.extent.time);
         [counted, bounded].into_iter().flatten().min()
     }
+}
+
+/// Requests that were asked for, of all workers together.
+pub fn requests(options: &cli::Stress) -> u64 {
+    let has_end = options.duration.is_some() || options.rate.as_ref().is_some_and(|pace| pace.duration().is_some());
+    options.requests.unwrap_or(if has_end { u64::MAX } else { PUBLISHED_REQUESTS })
 }
 
 /// Half of the processors unless told otherwise: those who answer need some, too.
@@ -99,9 +131,9 @@ fn threads(asked: Option<u16>) -> usize {
 /// `cargo xtask stress`.
 pub async fn run(options: cli::Stress, stop: CancellationToken) -> Result<Ending> {
     if let Some(StressCommand::Merge(options)) = &options.command {
-        return merge::run(options);
+        return merge::run(options, stop);
     }
-    let amount = Amount::of(&options);
+    let amount = Amount::of(&options)?;
     let looking = options.find_limit.then(|| Looking::of(&options));
     match options.subject.url.clone() {
         Some(url) => own(&options, &url, &amount, looking, stop).await,
@@ -121,7 +153,9 @@ async fn own(
     if options.no_reuse {
         sending.target = sending.target.without_reuse();
     }
-    let usual = amount.duration().unwrap_or(Duration::from_secs(amount.extent.requests / 20));
+    let ahead = amount.start.and_then(|start| start.duration_since(SystemTime::now()).ok()).unwrap_or_default();
+    let usual = ahead + amount.duration().unwrap_or(Duration::from_secs(amount.extent.requests / 20));
+    let shared = options.share.map(|share| worker::share(share, options, &sending.mix));
     let (command, name, usual) = match &looking {
         Some(looking) => ("stress --url --find-limit", limit::STEP.to_owned(), looking.usual()),
         None => ("stress --url", "stress url".to_owned(), usual),
@@ -136,6 +170,7 @@ async fn own(
             let measured = session.step(&name, async {
                 let sampler = if options.watch_database { Some(watch::database().await?) } else { None };
                 let mut measured = send(sending, None, amount, &progress, &stop).await?;
+                measured.pass.share = shared;
                 if let Some(sampler) = sampler {
                     let watched = sampler.end(measured.began).await;
                     tell(&mut measured, watched.map_err(Into::into), Vec::new(), &progress);
@@ -268,7 +303,7 @@ fn keep(session: &mut Session, measured: Measured) -> Result<()> {
     let Measured { pass, log, .. } = measured;
     session.evidence.passes.push(pass);
     let pass = session.evidence.passes.last().expect("it was just put there");
-    let name = session.evidence.label(pass).replace([' ', '/'], "-");
+    let name = merge::file_name(&session.evidence);
     write_atomically(&session.beside(&format!("{name}.hlog")), &log)?;
     write_atomically(&session.beside(&format!("{name}.csv")), &csv(pass))?;
     session.save()
@@ -291,7 +326,10 @@ pub async fn send(
             // The warm-up is part of the step, too.
             progress.expect(began.elapsed().saturating_sub(live.elapsed) + whole);
         }
-        progress.at(so_far(live));
+        progress.at(match (live.ahead, amount.start) {
+            (Some(left), Some(start)) => worker::waiting(left, start),
+            _ => so_far(live),
+        });
     });
     Ok(measured.await?)
 }

@@ -237,6 +237,8 @@ async fn every_command_of_the_documentation_does_what_it_is_there_for() {
         let ended = match words[0] {
             // Two states have to be built: tests/compare.rs.
             "compare" => continue,
+            // Needs Docker Compose, and images to make others from: tests/fleet.rs.
+            "fleet" => continue,
             // Goes on until the service is overloaded, twice: tests/stress.rs.
             "stress" if words.contains(&"--find-limit") => continue,
             // Opens a browser on the screen of whoever runs this: tests/commands.rs.

@@ -46,7 +46,8 @@ pub fn judge(config: &Config, evidence: &Evidence) -> Vec<Check> {
     let times = network.into_iter().flat_map(|network| &network.times_ms);
 
     let mut checks = Vec::new();
-    for pass in &evidence.passes {
+    // A worker's share is no load that anybody asked for; what is judged is the whole.
+    for pass in evidence.passes.iter().filter(|pass| pass.share.is_none()) {
         // Somebody else's service is held to what ours must reach with every fix on.
         let strategy = pass.strategy.as_deref().unwrap_or(AFTER);
         let targets = config.targets(&evidence.run.network.name, strategy);
@@ -216,6 +217,14 @@ mod tests {
         assert_eq!(met(pass("after", 499.0, &[(200, 500)])), [true; 4]);
         assert_eq!(met(pass("after", 500.0, &[(200, 490), (500, 10)])), [false; 4]);
         assert_eq!(met(pass("before", 9000.0, &[(500, 1)])), [] as [bool; 0], "no targets, no judgement");
+    }
+
+    #[test]
+    fn a_share_of_a_load_is_judged_by_nothing_and_the_whole_is() {
+        let whole = Pass { strategy: None, ..pass("after", 9000.0, &[(500, 1)]) };
+        let share = Pass { share: Some(crate::Share::default()), ..whole.clone() };
+        let judged = |pass| on_loopback("[targets.after]\nsuccess_rate = 0.99", vec![], vec![pass]).len();
+        assert_eq!((judged(whole), judged(share)), (1, 0));
     }
 
     #[test]

@@ -38,7 +38,10 @@ pub use comparison::{Fit, Row, compare};
 pub use config::{AtNetwork, Budget, Ceiling as CeilingTarget, Compare, Config, Targets};
 pub use history::{Group, Occasion, Recorded, Recording, Setting, Trend, Turn, change_points, history};
 pub use law::{Counted, Law, Point};
-pub use load::{ActionPass, Bar, Circumstance, Failure, Latency, Limit, Pass, Span, Tail, TailShare, Trial};
+pub use load::{
+    ActionPass, Ahead, Bar, Circumstance, Failure, Latency, Limit, Pass, PassPart, Share, Span, Tail, TailShare, Trial,
+    WholeLoad,
+};
 pub use matrix::{Alternative, Cell, Complexity, Matrix, MatrixRow};
 pub use model::{
     Bench, Ceiling, Evidence, InTurns, Interval, Machine, Network, OLDEST, Postgres, Run, Step, VERSION, Versioned,

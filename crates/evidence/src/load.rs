@@ -79,6 +79,85 @@ pub struct Pass {
     pub tail: Option<Tail>,
     /// What the database did meanwhile; nothing where it was not looked at.
     pub activity: Option<Activity>,
+    /// When counting began by this machine's own clock, in seconds since 1970 (UTC).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub began_s: Option<f64>,
+    /// When it was to begin, in seconds since 1970 (UTC); nothing where no moment was agreed on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_s: Option<f64>,
+    /// Of a worker among several: its share of the whole load.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub share: Option<Share>,
+    /// Of such a worker: how far the service's clock is ahead of its own; nothing where answers do not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ahead: Option<Ahead>,
+    /// Of a pass that several workers made together: what each of them did.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<PassPart>,
+}
+
+/// A worker's share of a load that several machines send together.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Share {
+    /// Which of the workers, from 1.
+    pub worker: u64,
+    /// Workers in all.
+    pub workers: u64,
+    /// The load of all of them together, as each was told it.
+    pub whole: WholeLoad,
+}
+
+/// A load that workers share, and that is the same for each of them.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct WholeLoad {
+    /// Requests at most; nothing when only time ends it.
+    pub requests: Option<u64>,
+    /// Seconds at most; nothing when it ends with its requests.
+    pub seconds: Option<f64>,
+    /// Requests at a time.
+    pub concurrency: usize,
+    /// Requests sent before counting begins.
+    pub warmup: u64,
+    /// After how many seconds a request is given up.
+    pub timeout_s: f64,
+    /// Where chance begins; nothing when each worker takes another.
+    pub seed: Option<u64>,
+    /// Stands for what is sent, values of headers left out: where it differs, something else was sent.
+    pub sent: String,
+}
+
+/// How far one clock is ahead of another, in milliseconds; below 0 where it is behind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Ahead {
+    /// No less than so much.
+    pub at_least_ms: f64,
+    /// No more than so much.
+    pub at_most_ms: f64,
+}
+
+/// What one worker did of a pass that several made together.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct PassPart {
+    /// Which of the workers, from 1.
+    pub worker: u64,
+    /// Where its evidence was read.
+    pub folder: String,
+    /// Its machine: processors and operating system.
+    pub machine: String,
+    /// When it began by its own clock, in seconds since 1970 (UTC).
+    pub began_s: f64,
+    /// How far the service's clock is ahead of its own; nothing where answers do not tell.
+    pub ahead: Option<Ahead>,
+    /// From its first counted request to its last answer.
+    pub seconds: f64,
+    /// Requests counted.
+    pub requests: u64,
+    /// Those that succeeded.
+    pub succeeded: u64,
+    /// Of its requests.
+    pub latency: Latency,
+    /// Whether it was stopped before its end.
+    pub interrupted: bool,
 }
 
 /// One action of a pass.

@@ -216,7 +216,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 
 async fn stream(target: &Target) -> Result<Box<dyn Stream>, NoAnswer> {
     let failed = |error: &dyn std::error::Error| NoAnswer::Connect(chain(error));
-    let stream = TcpStream::connect(target.address).await.map_err(|error| failed(&error))?;
+    let stream = TcpStream::connect(target.address()).await.map_err(|error| failed(&error))?;
     stream.set_nodelay(true).map_err(|error| failed(&error))?;
     let Some((connector, name)) = &target.tls else { return Ok(Box::new(stream)) };
     let stream = connector.connect(name.clone(), stream).await.map_err(|error| NoAnswer::Tls(chain(&error)))?;

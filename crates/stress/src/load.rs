@@ -1,21 +1,25 @@
 //! One pass: what load to send, and what came of it.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime};
 
 use tare_evidence::Pass;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
+use crate::merge::{LATENESS, action_tag, component_tag};
+use crate::moment::{seconds, wait_until};
 use crate::outcome::Outcome;
 use crate::tally::{Recent, Tally};
 use crate::timeline::{Timeline, WINDOW, Window, spans};
 use crate::times::Times;
 use crate::worker::{Crew, attempt};
-use crate::{Action, Connection, Entry, Error, LogError, Mix, Pace, Target, log};
+use crate::{Action, Connection, Entry, Error, LogError, Mix, Pace, Share, Target, log};
 
 /// Classes of the histogram that is told.
-const BARS: usize = 12;
+pub(crate) const BARS: usize = 12;
+/// How long before an agreed moment connections are opened and warmed.
+const WARM_UP: Duration = Duration::from_secs(10);
 
 /// How much load, at most: whichever is reached first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +57,11 @@ pub struct Load {
     pub timeout: Duration,
     /// Whether each request is told of.
     pub every: bool,
+    /// Which of several machines this is that send it together: of requests, and of the moments at which they are due, every so
+    /// manieth is taken, so that none is sent by two. `concurrency`, `warmup` and `extent` are this machine's own.
+    pub share: Share,
+    /// When counting begins, which is at once when that is past; nothing for as soon as the connections are warm.
+    pub start: Option<SystemTime>,
 }
 
 /// How a pass goes, told several times a second.
@@ -74,6 +83,8 @@ pub struct Live {
     pub p99_ms: f64,
     /// Each request since this was last told, where it was asked for.
     pub lines: Vec<Line>,
+    /// How long it is until counting begins, where a moment was agreed on and is ahead.
+    pub ahead: Option<Duration>,
 }
 
 /// One request, told of by itself.
@@ -116,10 +127,20 @@ pub async fn run(load: Load, stop: &CancellationToken, mut progress: impl FnMut(
     let stop = stop.child_token();
     // Threads end with this future, also when it is dropped half-way.
     let _ended_with_this = stop.clone().drop_guard();
+    let start = load.start;
+    let mut waiting = |left: Duration, after: Duration| {
+        progress(&Live { ahead: Some(left + after), ..Live::default() });
+    };
+    if let Some(start) = start {
+        // Not at once: a service closes connections that are idle for long.
+        wait_until(start - WARM_UP, &stop, |left| waiting(left, WARM_UP)).await;
+    }
     let mut crew = Crew::start(load, &stop).map_err(Error::Threads)?;
     crew.warm_up().await;
-    let began = crew.share.begin();
-    let mut watch = Watch::new(began);
+    if let Some(start) = start {
+        wait_until(start, &stop, |left| waiting(left, Duration::ZERO)).await;
+    }
+    let mut watch = Watch::new(crew.common.begin());
     let mut tick = tokio::time::interval(WINDOW);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -134,15 +155,15 @@ pub async fn run(load: Load, stop: &CancellationToken, mut progress: impl FnMut(
         }
     }
     let interrupted = stop.is_cancelled();
-    let (share, tally) = crew.end();
-    Ok(watch.measured(&share.load, tally, interrupted)?)
+    let (common, tally) = crew.end();
+    Ok(watch.measured(&common.load, tally, interrupted)?)
 }
 
 /// Whether anything answers at all; what it answers is for the pass to tell.
 async fn probe(load: &Load) -> Result<(), Error> {
     let failed = |reason: String| Error::NoAnswer { url: load.target.url().to_owned(), reason };
-    let (_, outcome) =
-        attempt(&load.mix, &mut Connection::new(load.target.clone()), 0, Duration::ZERO, load.timeout).await;
+    let (mut connection, number) = (Connection::new(load.target.clone()), load.share.number(0));
+    let (_, outcome) = attempt(&load.mix, &mut connection, number, Duration::ZERO, load.timeout).await;
     match outcome {
         // A template that fails for one request need not fail for the others.
         Outcome::Answer(_) | Outcome::NoRequest(_) => Ok(()),
@@ -154,7 +175,8 @@ async fn probe(load: &Load) -> Result<(), Error> {
 /// Looks on while others send.
 struct Watch {
     began: Instant,
-    began_at: f64,
+    /// The same in seconds since 1970.
+    began_s: f64,
     /// Of all windows together.
     latency: Times,
     failed: u64,
@@ -164,10 +186,9 @@ struct Watch {
 
 impl Watch {
     fn new(began: Instant) -> Self {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Self {
             began,
-            began_at: now.as_secs_f64(),
+            began_s: seconds(SystemTime::now() - began.elapsed()),
             latency: Times::new(),
             failed: 0,
             timeline: Timeline::default(),
@@ -202,13 +223,14 @@ impl Watch {
             p95_ms: latency.p95_ms,
             p99_ms: latency.p99_ms,
             lines: recent.lines,
+            ahead: None,
         }
     }
 
     fn measured(self, load: &Load, tally: Tally, interrupted: bool) -> Result<Measured, LogError> {
         let windows = self.timeline.finish();
         let names: Vec<_> = load.mix.actions().iter().map(Action::name).collect();
-        let log = log(self.began_at, self.looked, &windows, &tally, &names, load.pace.is_some())?;
+        let log = log(self.began_s, self.looked, &windows, &tally, &names, load.pace.is_some())?;
         let summaries = |times: Vec<(&str, &Times)>| {
             times.into_iter().map(|(name, times)| (name.to_owned(), times.summary())).collect::<Vec<_>>()
         };
@@ -238,6 +260,11 @@ impl Watch {
             timeline: spans(&windows),
             tail: tally.tail(),
             activity: None,
+            began_s: Some(self.began_s),
+            start_s: load.start.map(seconds),
+            share: None,
+            ahead: tally.clock.ahead(),
+            parts: Vec::new(),
             failures: tally.failures(&|text| load.mix.redact(text).into_owned()),
         };
         Ok(Measured { pass, windows, log, began: self.began })
@@ -259,10 +286,10 @@ fn log(
         seconds: window.length().as_secs_f64(),
         times: window.times(),
     });
-    let actions = tally.actions(names).map(|(action, times)| (format!("action:{}", action.name), times));
+    let actions = tally.actions(names).map(|(action, times)| (action_tag(&action.name), times));
     let statuses = tally.statuses.iter().map(|(status, times)| (format!("status:{status}"), times));
-    let components = tally.components().into_iter().map(|(name, times)| (format!("component:{name}"), times));
-    let lateness = at_a_rate.then(|| ("lateness".to_owned(), &tally.lateness));
+    let components = tally.components().into_iter().map(|(name, times)| (component_tag(name), times));
+    let lateness = at_a_rate.then(|| (LATENESS.to_owned(), &tally.lateness));
     let tagged = actions.chain(statuses).chain(components).chain(lateness).map(|(tag, times)| Entry {
         tag: Some(tag),
         from_s: 0.0,

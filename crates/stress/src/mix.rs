@@ -8,6 +8,7 @@ use std::sync::Arc;
 use fastrand::Rng;
 use http::HeaderValue;
 use serde::Deserialize;
+use uuid::Uuid;
 
 use crate::request::bearer;
 use crate::spec::Recipe;
@@ -28,6 +29,8 @@ pub struct Mix {
     stock: Arc<Stock>,
     /// Secrets that stand in the mix itself.
     secrets: Vec<String>,
+    /// Stands for what is sent.
+    mark: String,
 }
 
 /// A kind of request, counted separately.
@@ -105,7 +108,8 @@ impl Mix {
     /// body of a success holds.
     pub fn prepared(name: &str, requests: Vec<Request>, promises: Vec<String>) -> Self {
         let action = Action { name: name.into(), promises, until: 1, recipe: Recipe::Prepared(requests) };
-        Self { actions: vec![action], seed: 0, stock: Arc::default(), secrets: Vec::new() }
+        let mark = String::new();
+        Self { actions: vec![action], seed: 0, stock: Arc::default(), secrets: Vec::new(), mark }
     }
 
     /// A mix of `specs`, whose files are relative to `folder`. `token` is sent with every request that has no authorization
@@ -160,6 +164,12 @@ impl Mix {
         &self.actions[index]
     }
 
+    /// Stands for the actions as they are described: where it differs between two mixes, so do they. Values of headers are left out,
+    /// where credentials are.
+    pub fn mark(&self) -> &str {
+        &self.mark
+    }
+
     /// Whether there is nothing to send.
     pub fn is_empty(&self) -> bool {
         self.actions.iter().all(|action| matches!(&action.recipe, Recipe::Prepared(requests) if requests.is_empty()))
@@ -208,6 +218,7 @@ fn mix(specs: Vec<Spec>, folder: &Path, token: Option<&str>, seed: u64, file: Op
         seed: Rng::with_seed(seed).u64(..),
         stock: Arc::new(Stock::new(folder.to_owned())),
         secrets: token.map(str::to_owned).into_iter().chain(specs.iter().filter_map(credentials)).collect(),
+        mark: mark(&specs, folder),
     };
     for spec in specs {
         let name = spec.name.clone();
@@ -230,6 +241,18 @@ fn add(mix: &mut Mix, spec: Spec, folder: &Path, token: Option<&HeaderValue>) ->
     let until = before + u64::from(spec.weight);
     mix.actions.push(Action { name: spec.name, promises: spec.expect, until, recipe });
     Ok(())
+}
+
+/// A few digits that differ when `specs` do. Not more of them: they are no place to look for what is in a body.
+fn mark(specs: &[Spec], folder: &Path) -> String {
+    let of = |spec: &Spec| {
+        let file = spec.body_file.as_ref().map(|file| std::fs::read(folder.join(file)).unwrap_or_default());
+        let names: Vec<_> = spec.headers.keys().map(|name| name.to_lowercase()).collect();
+        format!("{:?}", (&spec.name, spec.weight, &spec.method, &spec.path, names, &spec.body, file, &spec.expect))
+    };
+    let all: Vec<_> = specs.iter().map(of).collect();
+    let digest = Uuid::new_v5(&Uuid::NAMESPACE_OID, all.join("\n").as_bytes()).simple().to_string();
+    digest[..8].to_owned()
 }
 
 /// What is random in request `n`.
@@ -281,6 +304,27 @@ mod tests {
         std::fs::write(folder.path().join("order.json"), "{\n\"id\": \"{{ pick('ids.txt') }}\"}\n").unwrap();
         std::fs::write(folder.path().join("ids.txt"), "A1\n").unwrap();
         Mix::read(&file, None, 7).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_mark_tells_mixes_apart_and_nothing_of_their_credentials() {
+        let mark = |specs: Vec<Spec>, token| made(specs, token).mark().to_owned();
+        let one = mark(vec![action("a", 1, "{}")], None);
+        assert_eq!(one, mark(vec![action("a", 1, "{}")], Some("the-token")));
+        let keyed = |key: &str| {
+            let headers = [("X-Api-Key".to_owned(), key.to_owned())].into();
+            mark(vec![Spec { headers, ..action("a", 1, "{}") }], None)
+        };
+        assert_eq!(keyed("one"), keyed("other"));
+        let others = [
+            keyed("one"),
+            mark(vec![action("b", 1, "{}")], None),
+            mark(vec![action("a", 2, "{}")], None),
+            mark(vec![action("a", 1, "[]")], None),
+            mark(vec![Spec { path: Some("/b".into()), ..action("a", 1, "{}") }], None),
+            mark(vec![action("a", 1, "{}"), action("b", 1, "{}")], None),
+        ];
+        assert!(others.iter().all(|other| *other != one), "{one}: {others:?}");
     }
 
     #[test]

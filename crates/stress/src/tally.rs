@@ -7,12 +7,13 @@ use http::HeaderMap;
 use tare_evidence::{ActionPass, Failure, Tail, server_timing};
 
 use crate::Line;
+use crate::moment::ServiceClock;
 use crate::outcome::{Outcome, failure};
 use crate::tail::Grid;
 use crate::times::Times;
 
 /// What the client saw and the server did not tell of.
-const NETWORK: &str = "network";
+pub(crate) const NETWORK: &str = "network";
 /// Components told of at most: what a server makes up anew for each request would take memory without end.
 const COMPONENTS: usize = 64;
 
@@ -28,6 +29,8 @@ pub(crate) struct Tally {
     pub(crate) succeeded: u64,
     failures: BTreeMap<&'static str, Failure>,
     pub(crate) connections: u64,
+    /// The service's, where it is looked at.
+    pub(crate) clock: ServiceClock,
     grid: Grid,
     /// Indices and times of one request's components, here for their memory to be used again.
     told: Vec<(usize, Duration)>,
@@ -151,6 +154,7 @@ impl Tally {
         }
         self.succeeded += other.succeeded;
         self.connections += other.connections;
+        self.clock.add(other.clock);
         for (kind, failure) in other.failures {
             match self.failures.get_mut(kind) {
                 Some(known) => known.count += failure.count,

@@ -30,7 +30,10 @@ pub enum Protocol {
 pub struct Target {
     /// Scheme, host, port and path: what may be shown.
     shown: String,
-    pub(crate) address: SocketAddr,
+    /// All that its host has of one kind; there is at least one.
+    addresses: Arc<[SocketAddr]>,
+    /// Which of them is connected to.
+    nth: usize,
     pub(crate) path: Uri,
     pub(crate) host: HeaderValue,
     pub(crate) tls: Option<(TlsConnector, ServerName<'static>)>,
@@ -55,7 +58,7 @@ impl Target {
         let port = parsed.port_or_known_default().ok_or_else(|| bad("it names no port"))?;
         let shown = without_credentials(url);
 
-        let addresses = match &host {
+        let mut addresses: Vec<_> = match &host {
             Host::Ipv4(ip) => vec![SocketAddr::from((*ip, port))],
             Host::Ipv6(ip) => vec![SocketAddr::from((*ip, port))],
             Host::Domain(name) => tokio::net::lookup_host((name.as_str(), port))
@@ -69,8 +72,12 @@ impl Target {
             return Err(Error::Remote { url: shown, address: remote.ip() });
         }
         // `localhost` is both ::1 and 127.0.0.1, and most services listen on the latter alone.
-        let address = addresses.iter().find(|address| address.is_ipv4()).or(addresses.first());
-        let address = *address.ok_or_else(|| bad("its host has no address"))?;
+        if addresses.iter().any(SocketAddr::is_ipv4) {
+            addresses.retain(SocketAddr::is_ipv4);
+        }
+        addresses.sort();
+        addresses.dedup();
+        let address = *addresses.first().ok_or_else(|| bad("its host has no address"))?;
 
         let tls = match parsed.scheme() {
             "https" => {
@@ -88,7 +95,8 @@ impl Target {
         let path = &parsed[url::Position::BeforePath..url::Position::AfterQuery];
         let authority = &parsed[url::Position::BeforeHost..url::Position::AfterPort];
         Ok(Self {
-            address,
+            addresses: addresses.into(),
+            nth: 0,
             path: path.parse().map_err(|_| bad("its path cannot be sent"))?,
             host: HeaderValue::from_str(authority).map_err(|_| bad("its host cannot be sent"))?,
             shown,
@@ -118,9 +126,16 @@ impl Target {
         self
     }
 
-    /// The address that its host was resolved to.
+    /// The address that is connected to.
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.addresses[self.nth]
+    }
+
+    /// The same at the `nth` of its host's addresses, after the last of them at the first again: a service of several processes may
+    /// be behind one name.
+    pub fn at(mut self, nth: u64) -> Self {
+        self.nth = (nth % self.addresses.len() as u64) as usize;
+        self
     }
 
     /// The URL without anything secret in it.
@@ -156,6 +171,15 @@ mod tests {
         assert!(refused("http://192.0.2.7/x").await.contains("--allow-remote"));
         assert!(refused("http://0.0.0.0/x").await.contains("not this machine"));
         assert!(Target::resolve("http://192.0.2.7/x", true, None).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn each_address_of_a_host_has_its_turn() {
+        let mut target = Target::resolve("http://localhost:80/x", false, None).await.unwrap();
+        assert_eq!(target.clone().at(7).address().ip(), std::net::Ipv4Addr::LOCALHOST);
+        target.addresses = [1, 2, 3].map(|port| SocketAddr::from(([127, 0, 0, 1], port))).into();
+        let ports: Vec<_> = (0..5).map(|nth| target.clone().at(nth).address().port()).collect();
+        assert_eq!(ports, [1, 2, 3, 1, 2]);
     }
 
     #[tokio::test]

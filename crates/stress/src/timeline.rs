@@ -13,7 +13,7 @@ pub(crate) const WINDOW: Duration = Duration::from_millis(100);
 /// Windows kept at most. Beyond them each two become one, so that a pass of any length takes bounded memory.
 const MOST: usize = 600;
 /// Spans told of at most.
-const TOLD: usize = 60;
+pub(crate) const TOLD: usize = 60;
 
 /// A window of time, and the latencies of the requests that came to their end in it.
 #[derive(Clone)]

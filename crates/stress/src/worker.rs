@@ -6,7 +6,7 @@ use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use tare_alarm::Alarm;
 use tokio::runtime::Builder;
@@ -23,8 +23,8 @@ const AWAKE: Duration = Duration::from_micros(100);
 /// When requests are further between, staying awake costs little of the processor.
 const FAR_BETWEEN: Duration = Duration::from_micros(400);
 
-/// What all workers share.
-pub(crate) struct Share {
+/// What all workers have in common.
+pub(crate) struct Common {
     pub(crate) load: Load,
     /// Requests taken for the warm-up, the first of all included.
     warmed: AtomicU64,
@@ -38,7 +38,7 @@ pub(crate) struct Share {
 
 /// The threads of a pass.
 pub(crate) struct Crew {
-    pub(crate) share: Arc<Share>,
+    pub(crate) common: Arc<Common>,
     /// What came of the requests of each.
     pub(crate) tallies: Vec<Arc<Mutex<Tally>>>,
     warm: Vec<oneshot::Receiver<()>>,
@@ -50,7 +50,7 @@ pub(crate) struct Crew {
 impl Crew {
     pub(crate) fn start(load: Load, stop: &CancellationToken) -> io::Result<Self> {
         let (threads, workers) = (load.threads.clamp(1, load.concurrency), load.concurrency);
-        let share = Arc::new(Share {
+        let common = Arc::new(Common {
             load,
             warmed: AtomicU64::new(1),
             begun: AtomicU64::new(0),
@@ -59,10 +59,11 @@ impl Crew {
             stop: stop.clone(),
         });
         let (runs, running) = mpsc::channel(1);
-        let mut crew = Self { share, tallies: Vec::new(), warm: Vec::new(), threads: Vec::new(), running };
+        let mut crew = Self { common, tallies: Vec::new(), warm: Vec::new(), threads: Vec::new(), running };
         for nth in 0..threads {
-            let (share, tally, runs) = (crew.share.clone(), Arc::<Mutex<Tally>>::default(), runs.clone());
+            let (common, tally, runs) = (crew.common.clone(), Arc::<Mutex<Tally>>::default(), runs.clone());
             let (is_warm, warm) = oneshot::channel();
+            let first = nth * (workers / threads) + nth.min(workers % threads);
             let workers = workers / threads + usize::from(nth < workers % threads);
             let runtime = Builder::new_current_thread().enable_all().build()?;
             let door = {
@@ -72,7 +73,7 @@ impl Crew {
             crew.tallies.push(tally.clone());
             crew.warm.push(warm);
             crew.threads.push(std::thread::Builder::new().name("load".into()).spawn(move || {
-                runtime.block_on(thread(share, workers, tally, door, is_warm));
+                runtime.block_on(thread(common, first, workers, tally, door, is_warm));
                 // Nobody waits for what drives connections that are shared.
                 runtime.shutdown_background();
                 drop(runs);
@@ -97,7 +98,7 @@ impl Crew {
     ///
     /// # Panics
     /// When one of them did.
-    pub(crate) fn end(self) -> (Arc<Share>, Tally) {
+    pub(crate) fn end(self) -> (Arc<Common>, Tally) {
         for thread in self.threads {
             thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         }
@@ -105,11 +106,11 @@ impl Crew {
         for tally in self.tallies {
             all.add(std::mem::take(&mut tally.lock().unwrap_or_else(PoisonError::into_inner)));
         }
-        (self.share, all)
+        (self.common, all)
     }
 }
 
-impl Share {
+impl Common {
     /// Counting begins, now.
     pub(crate) fn begin(&self) -> Instant {
         let began = *self.began.get_or_init(Instant::now);
@@ -127,7 +128,7 @@ impl Share {
         match &self.load.pace {
             None => (began.elapsed() < extent.time).then_some((nth, None)),
             Some(pace) => {
-                let due = pace.due(nth).filter(|due| *due < extent.time)?;
+                let due = pace.due(self.load.share.number(nth)).filter(|due| *due < extent.time)?;
                 Some((nth, began.checked_add(due)))
             }
         }
@@ -135,25 +136,26 @@ impl Share {
 }
 
 async fn thread(
-    share: Arc<Share>,
+    common: Arc<Common>,
+    first: usize,
     workers: usize,
     tally: Arc<Mutex<Tally>>,
     door: Alarm,
     is_warm: oneshot::Sender<()>,
 ) {
-    let stop = share.stop.clone();
+    let stop = common.stop.clone();
     let work = async {
-        let connections = connections(&share.load, workers);
-        let connections = each(connections, |connection| warm_up(share.clone(), connection)).await;
+        let connections = connections(&common.load, first, workers);
+        let connections = each(connections, |connection| warm_up(common.clone(), connection)).await;
         // Whoever looks on may be gone.
         let _ = is_warm.send(());
-        share.counting.cancelled().await;
+        common.counting.cancelled().await;
         let door = Arc::new(Door::new(door));
         let connections = each(connections, |mut connection| {
-            let (share, tally, door) = (share.clone(), tally.clone(), door.clone());
+            let (common, tally, door) = (common.clone(), tally.clone(), door.clone());
             async move {
                 let before = connection.opened();
-                send(&share, &mut connection, &tally, &door).await;
+                send(&common, &mut connection, &tally, &door).await;
                 connection.opened() - before
             }
         });
@@ -167,13 +169,14 @@ async fn thread(
     }
 }
 
-/// So many connections, of which `streams` are one where it is HTTP/2.
-fn connections(load: &Load, workers: usize) -> Vec<Connection> {
+/// So many connections, of which `streams` are one where it is HTTP/2, with the addresses of the target in turn. `first` were made
+/// before them, and other machines have theirs.
+fn connections(load: &Load, first: usize, workers: usize) -> Vec<Connection> {
     let mut connections: Vec<Connection> = Vec::new();
     for nth in 0..workers {
         let connection = match connections.last().filter(|_| !nth.is_multiple_of(load.streams.max(1))) {
             Some(last) => last.shared(),
-            None => Connection::new(load.target.clone()),
+            None => Connection::new(load.target.clone().at(load.share.number((first + nth) as u64))),
         };
         connections.push(connection);
     }
@@ -188,28 +191,29 @@ async fn each<A, T: Send + 'static, F: Future<Output = T> + Send + 'static>(
     all.into_iter().map(work).collect::<JoinSet<_>>().join_all().await
 }
 
-async fn warm_up(share: Arc<Share>, mut connection: Connection) -> Connection {
+async fn warm_up(common: Arc<Common>, mut connection: Connection) -> Connection {
     loop {
-        let nth = share.warmed.fetch_add(1, Ordering::Relaxed);
-        if nth > share.load.warmup {
+        let nth = common.warmed.fetch_add(1, Ordering::Relaxed);
+        if nth > common.load.warmup {
             return connection;
         }
-        attempt(&share.load.mix, &mut connection, nth, Duration::ZERO, share.load.timeout).await;
+        let number = common.load.share.number(nth);
+        attempt(&common.load.mix, &mut connection, number, Duration::ZERO, common.load.timeout).await;
     }
 }
 
 /// Sends request after request. Where they are due at times, workers that are idle stand in a queue: the first of them waits
 /// until the next request is due, and takes it. When none is idle, the next request is late, and that counts.
-async fn send(share: &Share, connection: &mut Connection, tally: &Mutex<Tally>, door: &Door<Alarm>) {
-    let load = &share.load;
-    let began = *share.began.get().expect("counting has begun");
+async fn send(common: &Common, connection: &mut Connection, tally: &Mutex<Tally>, door: &Door<Alarm>) {
+    let load = &common.load;
+    let began = *common.began.get().expect("counting has begun");
     let paced = load.pace.is_some();
     loop {
         let (next, now) = match paced {
-            false => (share.next(began), Instant::now()),
+            false => (common.next(began), Instant::now()),
             true => {
                 let alarm = door.lock().await;
-                let next = share.next(began);
+                let next = common.next(began);
                 if let Some((_, Some(due))) = next {
                     wait_until(due, &alarm).await;
                 }
@@ -219,10 +223,16 @@ async fn send(share: &Share, connection: &mut Connection, tally: &Mutex<Tally>, 
         let Some((nth, due)) = next else { return };
         let waited = due.map(|due| now.saturating_duration_since(due));
         let late = waited.unwrap_or_default();
-        let (action, outcome) = attempt(&load.mix, connection, load.warmup + 1 + nth, late, load.timeout).await;
+        // Clocks matter only to those who begin together.
+        let sent = load.start.map(|_| SystemTime::now());
+        let number = load.share.number(load.warmup + 1 + nth);
+        let (action, outcome) = attempt(&load.mix, connection, number, late, load.timeout).await;
         let timing = Timing { latency: due.unwrap_or(now).elapsed(), waited };
         let promises = load.mix.action(action).promises();
         let mut tally = tally.lock().unwrap_or_else(PoisonError::into_inner);
+        if let (Some(sent), Outcome::Answer(answer)) = (sent, &outcome) {
+            tally.clock.see(&answer.headers, sent, SystemTime::now());
+        }
         let failure = tally.count(action, &outcome, timing, promises);
         if load.every {
             let status = if let Outcome::Answer(answer) = &outcome { Some(answer.status) } else { None };

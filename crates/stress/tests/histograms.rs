@@ -141,3 +141,44 @@ proptest! {
         }
     }
 }
+
+proptest! {
+    #![proptest_config(cases(30))]
+
+    /// Whoever reads the workers' logs knows as much as whoever had counted every request: to the last bit, and through text.
+    #[test]
+    fn percentiles_of_eight_workers_are_those_of_one_histogram(
+        latencies in vec((0_u32..44).prop_flat_map(|power| 1_u64..=1 << power), 1..400),
+        worker in vec(0_usize..8, 400),
+        entries in 1_usize..5,
+    ) {
+        let mut logs = Vec::new();
+        for nth in 0..8 {
+            let mine = latencies.iter().zip(&worker).filter(|(_, worker)| **worker == nth).map(|(latency, _)| *latency);
+            let mine: Vec<_> = mine.collect();
+            let windows = mine.chunks(mine.len().div_ceil(entries).max(1)).map(|window| counted(3, window));
+            let entry = |(at, times)| Entry { tag: None, from_s: at as f64, seconds: 1.0, times };
+            let entries: Vec<_> = windows.enumerate().map(entry).collect();
+            if !entries.is_empty() {
+                let text = Log { started: STARTED + nth as f64, entries }.to_text().unwrap();
+                logs.push(Log::parse("worker.hlog", &text).unwrap());
+            }
+        }
+        let merged = Log::merge(logs);
+        let again = Log::parse("merged.hlog", &merged.to_text().unwrap()).unwrap();
+        let one = counted(3, &latencies);
+        for whole in [merged.whole(), again.whole()] {
+            prop_assert_eq!(bits(&summary(&whole)), bits(&summary(&one)));
+            prop_assert!(whole == one);
+            for quantile in (0..=100).map(|percent| f64::from(percent) / 100.0).chain([0.999, 0.9999]) {
+                prop_assert_eq!(whole.value_at_quantile(quantile), one.value_at_quantile(quantile), "{}", quantile);
+            }
+            prop_assert_eq!(whole.len(), latencies.len() as u64);
+        }
+    }
+}
+
+fn bits(latency: &Latency) -> [u64; 7] {
+    let Latency { min_ms, mean_ms, p50_ms, p95_ms, p99_ms, p999_ms, max_ms } = *latency;
+    [min_ms, mean_ms, p50_ms, p95_ms, p99_ms, p999_ms, max_ms].map(f64::to_bits)
+}

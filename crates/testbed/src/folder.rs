@@ -13,15 +13,19 @@ use crate::{Error, Reaper};
 /// How the names of all of them begin; this many characters by chance follow.
 const PREFIX: &str = "tare-";
 const BY_CHANCE: usize = 6;
-/// In each of them: by it one is known for ours. What is in it is the name of the container that goes with the folder, or nothing.
+/// In each of them: by it one is known for ours. What is in it is the name of the container that goes with the folder, or the label
+/// of all that does in an engine, or nothing.
 const MARK: &str = ".tare";
+/// The label that Docker Compose gives to all it makes.
+pub const PROJECT: &str = "com.docker.compose.project";
 /// The numbers of processes that were started on the folder, to be ended by the signals that their names begin with.
 const QUIT: &str = "QUIT.pid";
 const KILL: &str = "KILL.pid";
 
 /// Ends what was started on a folder, then removes it. A number alone may be somebody else's process by now: ours has the folder in
 /// its arguments, and may be paused. A container may be about to be made when whoever asked for it is gone. Programs may still be
-/// writing to the folder. Without an engine to ask, the folder of a container is kept for the next who finds it.
+/// writing to the folder. Without an engine to ask, the folder of a container is kept for the next who finds it. What carries a
+/// label may still be being made: it is looked for until there is none twice.
 const CLEAR: &str = r#"
 folder=$1
 runs() { case "$( (tr '\0' ' ' <"/proc/$1/cmdline" || ps -o args= -p "$1") )" in *"$folder"*) [ "$1" != $$ ] ;; *) false ;; esac; }
@@ -33,6 +37,27 @@ end KILL KILL.pid
 end QUIT QUIT.pid
 end QUIT data/postmaster.pid
 container=$(cat "$folder/.tare")
+labelled() {
+  docker ps --all --quiet --filter "$container" && docker network ls --quiet --filter "$container" &&
+    docker volume ls --quiet --filter "$container" && docker image ls --quiet --filter "$container"
+}
+remove() {
+  docker rm --force --volumes $(docker ps --all --quiet --filter "$container")
+  docker network rm $(docker network ls --quiet --filter "$container")
+  docker volume rm --force $(docker volume ls --quiet --filter "$container")
+  docker image rm --force $(docker image ls --quiet --filter "$container")
+}
+case $container in label=*)
+  none=0
+  for _ in 1 2 3 4 5 6 7 8 9 10; do
+    left=$(labelled) || exit 1
+    if [ -n "$left" ]; then none=0; remove; else none=$((none + 1)); fi
+    [ $none = 2 ] && break
+    sleep 0.3
+  done
+  [ $none = 2 ] || exit 1
+  container=
+esac
 if [ -n "$container" ]; then
   for _ in 1 2 3 4 5 6 7 8 9 10; do [ -n "$(docker rm --force --volumes "$container")" ] && break; sleep 0.2; done
   left=$(docker ps --all --quiet --filter "name=^$container\$") && [ -z "$left" ] || exit 1
@@ -71,6 +96,15 @@ impl PrivateFolder {
     /// A new one that takes the container `name` with it.
     pub(crate) fn of_container(name: &str) -> Result<Self, Error> {
         Self::make(&std::env::temp_dir(), name)
+    }
+
+    /// A new one that takes along all that Docker Compose makes for `project`: containers, networks, volumes, and the images that
+    /// carry its label.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub fn of_project(project: &str) -> Result<Self, Error> {
+        Self::make(&std::env::temp_dir(), &format!("label={PROJECT}={project}"))
     }
 
     fn make(parent: &Path, container: &str) -> Result<Self, Error> {

@@ -1,11 +1,13 @@
 //! What load to send, and where.
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::{Args, Subcommand, ValueEnum};
 use tare_gateway::Strategy;
-use tare_stress::Pace;
+use tare_stress::{Pace, Share};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 use super::{Judged, Postgres};
 
@@ -70,8 +72,10 @@ const EXAMPLES: &str = "\x1b[1mExamples\x1b[0m
           --body @order.json --expect /id
   Several actions by weight, from a file:
       cargo xtask stress --url http://127.0.0.1:8080 --mix mix.toml -d 30s
-  What several machines measured, as one:
-      cargo xtask stress merge one.hlog other.hlog --output both.hlog";
+  Two machines that send 1000 a second together; on the other with --share 2/2, and then what both measured as one:
+      cargo xtask stress --url http://192.0.2.1:8080/health --allow-remote --rate 1000 -d 60s --share 1/2 \\
+          --start-at 2026-01-31T12:00:00Z --output one
+      cargo xtask stress merge one other";
 
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true, after_long_help = EXAMPLES)]
@@ -130,6 +134,16 @@ pub struct Stress {
     #[arg(long, requires = "url", conflicts_with = "find_limit")]
     pub watch_database: bool,
 
+    /// Be one of several workers that send this load together, as 3/8: of its rate, its requests, its warm-up and its connections
+    /// the third of eight shares, which add up exactly. What they find is put together by `stress merge FOLDER…`.
+    #[arg(long, value_name = "K/N", requires = "url", conflicts_with_all = ["find_limit", "watch_database"])]
+    pub share: Option<Share>,
+
+    /// Begin to count at this moment by the clock: 2026-01-31T12:00:00Z, or seconds since 1970. Connections are opened and
+    /// warmed shortly before.
+    #[arg(long, value_name = "TIME", requires = "url", conflicts_with = "find_limit", value_parser = moment)]
+    pub start_at: Option<SystemTime>,
+
     /// Threads that send; half of the processors when left out, for the service needs some, too.
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
@@ -162,20 +176,30 @@ pub struct Stress {
 
 #[derive(Debug, Subcommand)]
 pub enum StressCommand {
-    /// Adds up what several passes measured, on one machine or many: exactly, for every request is counted in their
-    /// histograms.
+    /// Puts together what several workers measured, on one machine or many: exactly, for every request is counted in their
+    /// histograms. Of their folders comes one pass, judged as any other; of .hlog files alone, their sum.
     Merge(Merge),
 }
 
 #[derive(Debug, Args)]
 pub struct Merge {
-    /// Histogram logs (.hlog), which lie beside the evidence of each pass.
-    #[arg(required = true)]
-    pub logs: Vec<PathBuf>,
+    /// The folders of all workers of one load (--share), or one that holds them; or histogram logs (.hlog), which lie beside the
+    /// evidence of each pass.
+    #[arg(required = true, value_name = "PART")]
+    pub parts: Vec<PathBuf>,
 
-    /// Where to write the merged log.
-    #[arg(long, short, value_name = "FILE")]
+    /// Of folders: where evidence is written, a folder for each run; target/perf when left out. Of logs: the file to write the
+    /// merged log to.
+    #[arg(long, short, value_name = "PATH")]
     pub output: Option<PathBuf>,
+
+    /// Targets that what folders hold is judged by.
+    #[arg(long, value_name = "FILE", default_value = "fixtures/perf.toml")]
+    pub config: PathBuf,
+
+    /// What is written to standard output of what folders hold.
+    #[arg(long, default_value = "text")]
+    pub format: Format,
 }
 
 /// What a run is told as.
@@ -197,12 +221,22 @@ pub(super) fn time(given: &str) -> Result<Duration, String> {
     time.ok_or("must be a time above 0, like 10s, 500ms or 2m".into())
 }
 
+/// A moment by the clock.
+fn moment(given: &str) -> Result<SystemTime, String> {
+    let bare = given.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    let moment = match bare {
+        Some(since) => UNIX_EPOCH.checked_add(since),
+        None => OffsetDateTime::parse(given, &Rfc3339).ok().map(SystemTime::from),
+    };
+    moment.ok_or_else(|| "must be a moment like 2026-01-31T12:00:00Z, or seconds since 1970".into())
+}
+
 fn header(given: &str) -> Result<(String, String), String> {
     let (name, value) = given.split_once(':').ok_or("a header reads `Name: value`")?;
     Ok((name.trim().to_owned(), value.trim().to_owned()))
 }
 
-fn concurrency(given: &str) -> Result<usize, String> {
+pub(super) fn concurrency(given: &str) -> Result<usize, String> {
     match given.parse() {
         Ok(concurrency @ 1..=10_000) => Ok(concurrency),
         _ => Err("must be a whole number from 1 to 10000".into()),

@@ -3,6 +3,7 @@
 mod baseline;
 mod calibrate;
 mod compare;
+mod fleet;
 mod load;
 mod profile;
 mod torture;
@@ -17,6 +18,7 @@ use tare_testbed::{Network, Provider, Size};
 pub use self::baseline::{Baseline, Baselines};
 pub use self::calibrate::{Calibrate, CalibrationPart};
 pub use self::compare::Compare;
+pub use self::fleet::{Fleet, FleetCommand, FleetFixture};
 pub use self::load::{Format, Merge, Stress, StressCommand, Subject};
 pub use self::profile::Profile;
 pub use self::torture::Torture;
@@ -48,6 +50,9 @@ pub enum Command {
     /// What goes wrong in production, on purpose: databases, connections, clients and the server itself, under load, and whether
     /// everything that was acknowledged is there once afterwards.
     Torture(Torture),
+    /// Load from many containers on one Docker engine: PostgreSQL, PgBouncer, gateways and workers that begin together, merged exactly
+    /// and judged as one pass.
+    Fleet(Box<Fleet>),
     /// Shows the evidence of an earlier run.
     Report(Report),
     /// The course of every figure over many runs, and the commits at which it changed.

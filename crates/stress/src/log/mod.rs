@@ -101,8 +101,15 @@ impl Log {
             }
         }
         entries.sort_by(in_order);
-        entries.extend(tagged.into_iter().map(|(tag, entries)| one(tag, &entries)));
+        entries.extend(tagged.into_iter().map(|(tag, entries)| one(Some(tag), &entries)));
         Log { started, entries }
+    }
+
+    /// The same with one interval for all those that follow one another and that `group` gives the same number.
+    pub(crate) fn joined(self, group: impl Fn(&Entry) -> Option<usize>) -> Log {
+        let (intervals, tagged): (Vec<_>, Vec<_>) = self.entries.into_iter().partition(|entry| entry.tag.is_none());
+        let joined = intervals.chunk_by(|one, next| group(one) == group(next)).map(|entries| one(None, entries));
+        Log { started: self.started, entries: joined.chain(tagged).collect() }
     }
 
     /// All latencies: the sum of what has no tag.
@@ -110,6 +117,12 @@ impl Log {
         let untagged: Vec<_> =
             self.entries.iter().filter(|entry| entry.tag.is_none()).map(|entry| &entry.times).collect();
         sum(&untagged)
+    }
+
+    /// What has this tag.
+    pub fn tagged(&self, tag: &str) -> Option<&Histogram<u64>> {
+        let tag = text::plain(tag);
+        self.entries.iter().find(|entry| entry.tag.as_deref() == Some(&*tag)).map(|entry| &entry.times)
     }
 
     /// What has a tag, in order of the entries.
@@ -129,12 +142,12 @@ fn counts(times: &Histogram<u64>) -> impl Iterator<Item = (u64, u64)> {
     times.iter_recorded().map(|value| (value.value_iterated_to(), value.count_at_value()))
 }
 
-/// One entry for all `entries` of the same tag; there is at least one.
-fn one(tag: String, entries: &[Entry]) -> Entry {
+/// One entry for all `entries` of the same tag, or of none; there is at least one.
+fn one(tag: Option<String>, entries: &[Entry]) -> Entry {
     let from_s = entries.iter().map(|entry| entry.from_s).fold(f64::INFINITY, f64::min);
     let to_s = entries.iter().map(|entry| entry.from_s + entry.seconds).fold(from_s, f64::max);
     let times: Vec<_> = entries.iter().map(|entry| &entry.times).collect();
-    Entry { tag: Some(tag), from_s, seconds: to_microseconds(to_s - from_s), times: sum(&times) }
+    Entry { tag, from_s, seconds: to_microseconds(to_s - from_s), times: sum(&times) }
 }
 
 /// All counts in one histogram, as fine as the finest of `all`: logs of other tools may keep more or fewer digits.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::serve::ListenerExt;
 use tare_evidence::Pass;
-use tare_stress::{Extent, Load, Mix, Request, Target, run};
+use tare_stress::{Extent, Load, Mix, Request, Share, Target, run};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -53,6 +53,8 @@ pub async fn load(address: SocketAddr, extent: Extent) -> Load {
         extent,
         timeout: Duration::from_secs(30),
         every: false,
+        share: Share::WHOLE,
+        start: None,
     }
 }
 

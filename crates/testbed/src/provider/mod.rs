@@ -146,7 +146,7 @@ const SETTINGS: [(&str, &str); 9] = [
     ("max_wal_size", "4GB"),
 ];
 
-/// A random password that needs no quoting.
-fn password() -> String {
+/// A random password of 32 hexadecimal digits, which needs no quoting.
+pub fn password() -> String {
     uuid::Uuid::new_v4().simple().to_string()
 }

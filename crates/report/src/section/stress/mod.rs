@@ -4,6 +4,7 @@ mod activity;
 mod components;
 mod histogram;
 mod limit;
+mod parts;
 mod tail;
 mod timeline;
 
@@ -16,10 +17,11 @@ use super::{Section, Table, table};
 const LATE_MS: f64 = 1.0;
 
 /// All that is told of load, in the order it is read.
-pub(super) fn sections(evidence: &Evidence) -> [Option<Section>; 8] {
+pub(super) fn sections(evidence: &Evidence) -> [Option<Section>; 9] {
     [
         stress(evidence),
         actions(evidence),
+        parts::parts(evidence),
         histogram::histogram(evidence),
         timeline::timeline(evidence),
         components::components(evidence),
@@ -51,11 +53,12 @@ fn stress(evidence: &Evidence) -> Option<Section> {
     Some(Section { title: "Stress".into(), paragraphs, table: Some(table), essential: true, ..Section::default() })
 }
 
-/// `3,000 × 10`, and at a rate `3,000 at 500/s × 10`.
+/// `3,000 × 10`, and at a rate `3,000 at 500/s × 10`; of a worker among eight `375 at 1/8 of 500/s × 2`.
 fn asked_for(pass: &Pass) -> String {
+    let share = pass.share.as_ref().map_or_else(String::new, |share| format!("1/{} of ", share.workers));
     let at = match &pass.rate {
-        Some(rate) if rate.parse::<f64>().is_ok() => format!(" at {rate}/s"),
-        Some(stages) => format!(" at {stages}"),
+        Some(rate) if rate.parse::<f64>().is_ok() => format!(" at {share}{rate}/s"),
+        Some(stages) => format!(" at {share}{stages}"),
         None => String::new(),
     };
     format!("{}{at} × {}", whole(pass.requests as f64), pass.concurrency)
@@ -74,8 +77,19 @@ fn sentences(pass: &Pass, label: &str) -> Vec<String> {
     let failures = pass.failures.iter().map(|failure| {
         format!("{label}: {} × {}, the first: {}", whole(failure.count as f64), failure.kind, failure.example)
     });
+    let of_workers = [share(pass, label), parts::together(pass, label)];
     let others = [statuses(pass, label), lateness(pass, label), reconnections(pass, label)];
-    std::iter::once(reading).chain(failures).chain(others.into_iter().flatten()).collect()
+    let others = of_workers.into_iter().chain(others).flatten();
+    std::iter::once(reading).chain(failures).chain(others).collect()
+}
+
+/// A part says that it is one.
+fn share(pass: &Pass, label: &str) -> Option<String> {
+    let share = pass.share.as_ref()?;
+    Some(format!(
+        "{label}: this is what worker {} of {} sent; `cargo xtask stress merge` puts all of them together.",
+        share.worker, share.workers
+    ))
 }
 
 /// Fast failures make a pass look fast, so where statuses differ each has its own P95.
@@ -179,6 +193,10 @@ mod tests {
         let at = |rate: Option<&str>| asked_for(&Pass { rate: rate.map(str::to_owned), ..pass() });
         let shown = [None, Some("500"), Some("100..1000:60s")].map(at);
         assert_eq!(shown, ["3,000 × 10", "3,000 at 500/s × 10", "3,000 at 100..1000:60s × 10"]);
+        let share = tare_evidence::Share { worker: 3, workers: 8, ..tare_evidence::Share::default() };
+        let part = Pass { rate: Some("500".into()), share: Some(share), ..pass() };
+        assert_eq!(asked_for(&part), "3,000 at 1/8 of 500/s × 10");
+        assert!(sentences(&part, "url").iter().any(|told| told.contains("worker 3 of 8")));
     }
 
     #[test]
