@@ -163,6 +163,9 @@ async fn own(
     let begin = Begin { command, network: options.postgres.network, quick: false };
     let mut session = Session::begin(begin, &options.judged, &[(name.clone(), usual)], stop)?;
     session.format = options.format;
+    if let Some(start) = amount.start {
+        session.progress.say(&worker::waiting(ahead, start));
+    }
     let measured = match looking {
         Some(looking) => looking.find(&mut session, amount, None, async || Ok(sending.clone())).await,
         None => {

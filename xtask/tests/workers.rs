@@ -53,6 +53,7 @@ async fn all(workers: Vec<Command>) {
         let Ended { code, shown, said } = worker.await.unwrap();
         // A share is not judged.
         assert_eq!(code, Some(0), "{shown}\n{said}");
+        assert!(said.lines().any(|line| line.starts_with("waiting for 20")), "{said}");
     }
 }
 
