@@ -88,7 +88,8 @@ fn under_way() -> (Running, String, impl Iterator<Item = String>) {
     let mut process = Running(command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap());
     let mut said = BufReader::new(process.0.stderr.take().unwrap()).lines().map(Result::unwrap);
     let project = said.find_map(|line| Some(line.strip_suffix(": 2 gateways, 1 workers")?.to_owned())).unwrap();
-    assert!(said.any(|line| line.starts_with("load:")), "the gateways are not there");
+    let before: Vec<_> = said.by_ref().take_while(|line| !line.starts_with("load:")).collect();
+    assert!(process.0.try_wait().unwrap().is_none(), "the gateways are not there: {before:#?}");
     assert_ne!(left(&project), "");
     (process, project, said)
 }
