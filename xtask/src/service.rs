@@ -36,6 +36,17 @@ pub struct Service {
 impl Service {
     /// Starts `program` on the testbed, with the indexes that its strategy has, and waits until it listens.
     pub async fn start(program: &Path, testbed: &Testbed, way: Way, address: SocketAddr) -> Result<Self> {
+        Self::start_with(program, testbed, way, address, &[]).await
+    }
+
+    /// The same, with more options of the server.
+    pub async fn start_with(
+        program: &Path,
+        testbed: &Testbed,
+        way: Way,
+        address: SocketAddr,
+        options: &[String],
+    ) -> Result<Self> {
         let (fixture, Way { strategy, workers }) = (&testbed.fixture, way);
         fixture.set_indexes(strategy.has(Fix::Indexes)).await?;
         let server = fixture.server();
@@ -47,6 +58,7 @@ impl Service {
             .arg(queue.path().join("queue"))
             .args(["--strategy", &strategy.to_string(), "--address", &address.to_string()])
             .args(workers.map(|workers| format!("--workers={workers}")))
+            .args(options)
             .args(["--issuer", ISSUER, "--audience", AUDIENCE, "--until-stdin-ends"])
             .env("TARE_CONTROL_URL", fixture.control().url_at(server, testbed.address()))
             .env("TARE_JWT_SECRET", fixture.secret().expose())
@@ -73,6 +85,11 @@ impl Service {
                 bail!("the server did not start: {}", said.trim().trim_start_matches("tare-server: "))
             }
         }
+    }
+
+    /// Its process, while there is one.
+    pub fn id(&self) -> Option<u32> {
+        self.process.id()
     }
 
     /// Where actions are executed.

@@ -4,6 +4,7 @@ mod baseline;
 mod calibrate;
 mod compare;
 mod load;
+mod plan;
 mod profile;
 mod torture;
 
@@ -18,6 +19,7 @@ pub use self::baseline::{Baseline, Baselines};
 pub use self::calibrate::{Calibrate, CalibrationPart};
 pub use self::compare::Compare;
 pub use self::load::{Format, Merge, Stress, StressCommand, Subject};
+pub use self::plan::{CheckPlan, MeasurePlan, Plan, PlanCommand};
 pub use self::profile::Profile;
 pub use self::torture::Torture;
 
@@ -45,6 +47,9 @@ pub enum Command {
     Profile(Box<Profile>),
     /// Two states of the code, measured in turns: what is faster, what is slower, and how sure that is.
     Compare(Compare),
+    /// What a fleet would do: so many tenants, instances, connections, so far apart, simulated from what this machine was measured
+    /// to do; and what to change next.
+    Plan(Box<Plan>),
     /// What goes wrong in production, on purpose: databases, connections, clients and the server itself, under load, and whether
     /// everything that was acknowledged is there once afterwards.
     Torture(Torture),
