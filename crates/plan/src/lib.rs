@@ -19,7 +19,7 @@ mod simulate;
 pub use advice::{Advice, Change, advise};
 pub use assumptions::assumptions;
 pub use calibration::{Calibration, CalibrationError, Cpu, Observation, Sent, VERSION};
-pub use model::{Action, CpuAt, Model, ModelError, Opening};
+pub use model::{Action, CpuAt, Model, ModelError, Opening, quietest};
 pub use outcome::{Connections, Outcome, Resource, Use};
 pub use range::{Ranges, beyond};
 pub use scenario::{Arrival, Layout, Routing, Scenario, ScenarioError, Spacing};

@@ -8,6 +8,9 @@ use tare_evidence::{Latency, median};
 use crate::calibration::{Calibration, Cpu, Observation};
 use crate::range::Ranges;
 
+/// Processors that others may keep busy more than in the quietest pass.
+const DISTURBS: f64 = 0.1;
+
 /// What requests take of what, and in which ranges that was measured.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Model {
@@ -32,7 +35,7 @@ pub struct Model {
 /// What a request for an action takes.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Action {
-    /// Processor time, with so many requests at a time; the fewest first.
+    /// Processor time, with so many requests at work; the fewest first.
     pub cpu: Vec<CpuAt>,
     /// What one request takes besides processor time when no other is there: the quantiles of its latency, each less the
     /// processor time. Waking up, networks of this machine, and the disk.
@@ -45,11 +48,12 @@ pub struct Action {
     pub round_trips: f64,
 }
 
-/// Processor time of one request when so many are there at a time.
+/// Processor time of one request when so many are at work: the more there are, the fewer wake somebody up, and the fewer find
+/// caches cold.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct CpuAt {
-    /// Requests at a time.
-    pub at_a_time: f64,
+    /// Requests at work on average, those not counted that wait for the network.
+    pub at_work: f64,
     /// In milliseconds.
     pub cpu_ms: Cpu,
 }
@@ -121,12 +125,12 @@ impl Model {
 }
 
 impl Action {
-    /// Processor time of one of so many at a time: between what was measured, by factors; outside of it, its ends.
-    pub fn cpu_at(&self, at_a_time: f64) -> Cpu {
-        let after = self.cpu.partition_point(|point| point.at_a_time < at_a_time);
+    /// Processor time of one of so many at work: between what was measured, by factors; outside of it, its ends.
+    pub fn cpu_at(&self, at_work: f64) -> Cpu {
+        let after = self.cpu.partition_point(|point| point.at_work < at_work);
         match (after.checked_sub(1).map(|before| self.cpu[before]), self.cpu.get(after)) {
             (Some(before), Some(after)) => {
-                let share = (at_a_time / before.at_a_time).ln() / (after.at_a_time / before.at_a_time).ln();
+                let share = (at_work / before.at_work).ln() / (after.at_work / before.at_work).ln();
                 let between =
                     |of: fn(&Cpu) -> f64| of(&before.cpu_ms) + share * (of(&after.cpu_ms) - of(&before.cpu_ms));
                 Cpu {
@@ -166,6 +170,12 @@ fn middle(samples: impl Iterator<Item = f64>) -> Option<f64> {
     (!samples.is_empty()).then(|| median(samples).estimate)
 }
 
+/// Of passes of the same those that others disturbed least: within a tenth of a processor of the quietest.
+pub fn quietest<'a>(passes: &[&'a Observation]) -> Vec<&'a Observation> {
+    let least = passes.iter().map(|pass| pass.others).fold(f64::INFINITY, f64::min);
+    passes.iter().copied().filter(|pass| pass.others <= least + DISTURBS).collect()
+}
+
 /// The medians of several passes of the same.
 fn cpu_of(passes: &[&Observation]) -> Option<Cpu> {
     let of = |figure: fn(&Cpu) -> f64| middle(passes.iter().map(|pass| figure(&pass.cpu_ms)));
@@ -186,26 +196,38 @@ fn latency_of(passes: &[&Observation], less: f64) -> Option<Latency> {
     })
 }
 
-/// The passes of an action in a closed loop next to the database, connections kept: by requests at a time.
-fn next_to_it<'a>(calibration: &'a Calibration, name: &str) -> BTreeMap<usize, Vec<&'a Observation>> {
-    let mut by_concurrency: BTreeMap<_, Vec<_>> = BTreeMap::new();
+/// The passes of an action next to the database, connections kept, that were sent the same.
+fn next_to_it<'a>(calibration: &'a Calibration, name: &str) -> Vec<Vec<&'a Observation>> {
+    let mut groups: Vec<Vec<&Observation>> = Vec::new();
     for pass in &calibration.passes {
-        let sent = &pass.sent;
-        if sent.action == name && sent.pooled && sent.rate.is_none() && sent.round_trip_ms == 0.0 {
-            by_concurrency.entry(sent.concurrency).or_default().push(pass);
+        if pass.sent.action == name && pass.sent.pooled && pass.sent.round_trip_ms == 0.0 {
+            match groups.iter_mut().find(|group| group[0].sent == pass.sent) {
+                Some(group) => group.push(pass),
+                None => groups.push(vec![pass]),
+            }
         }
     }
-    by_concurrency
+    groups.into_iter().map(|group| quietest(&group)).collect()
+}
+
+/// Those of them in a closed loop, so many at a time.
+fn looped<'a>(calibration: &'a Calibration, name: &str, concurrency: usize) -> Option<Vec<&'a Observation>> {
+    let mut groups = next_to_it(calibration, name).into_iter();
+    groups.find(|group| group[0].sent.rate.is_none() && group[0].sent.concurrency == concurrency)
+}
+
+/// As Little's law has it.
+fn at_work(passes: &[&Observation]) -> Option<f64> {
+    middle(passes.iter().map(|pass| pass.throughput * pass.latency.mean_ms / 1e3))
 }
 
 fn action(calibration: &Calibration, name: &str) -> Option<Action> {
-    let passes = next_to_it(calibration, name);
-    let cpu = passes
-        .iter()
-        .filter_map(|(at_a_time, passes)| Some(CpuAt { at_a_time: *at_a_time as f64, cpu_ms: cpu_of(passes)? }));
-    let cpu: Vec<_> = cpu.collect();
-    let alone = passes.get(&1)?;
-    let waiting = latency_of(alone, cpu.first()?.cpu_ms.all())?;
+    let groups = next_to_it(calibration, name);
+    let cpu = groups.iter().filter_map(|group| Some(CpuAt { at_work: at_work(group)?, cpu_ms: cpu_of(group)? }));
+    let mut cpu: Vec<_> = cpu.collect();
+    cpu.sort_by(|one, other| one.at_work.total_cmp(&other.at_work));
+    let alone = looped(calibration, name, 1)?;
+    let waiting = latency_of(&alone, cpu_of(&alone)?.all())?;
     let audit = middle(alone.iter().filter_map(|pass| Some(pass.audit?.p50_ms)));
     let counted = calibration.passes.iter().filter(|pass| pass.sent.action == name && pass.sent.pooled);
     let round_trips = middle(counted.filter_map(|pass| pass.round_trips));
@@ -222,14 +244,16 @@ fn action(calibration: &Calibration, name: &str) -> Option<Action> {
 
 /// By how much a request takes more when it opens its connection.
 fn opening(calibration: &Calibration) -> Option<Opening> {
-    let unpooled: Vec<_> = calibration.passes.iter().filter(|pass| !pass.sent.pooled).collect();
+    let near = |pass: &&Observation| !pass.sent.pooled && pass.sent.round_trip_ms == 0.0;
+    let unpooled: Vec<_> = calibration.passes.iter().filter(near).collect();
     let first = unpooled.first()?;
-    let pooled = next_to_it(calibration, &first.sent.action).remove(&first.sent.concurrency)?;
+    let pooled = looped(calibration, &first.sent.action, first.sent.concurrency)?;
     let (with, without) = (cpu_of(&unpooled)?, cpu_of(&pooled)?);
     let time = |passes: &[&Observation]| middle(passes.iter().map(|pass| pass.latency.p50_ms));
     let more = |with: f64, without: f64| (with - without).max(0.0);
     let (server_ms, postgres_ms) = (more(with.server, without.server), more(with.postgres, without.postgres));
-    let trips = middle(unpooled.iter().filter_map(|pass| pass.round_trips));
+    let counted = calibration.passes.iter().filter(|pass| !pass.sent.pooled).filter_map(|pass| pass.round_trips);
+    let trips = middle(counted);
     Some(Opening {
         server_ms,
         postgres_ms,
@@ -243,7 +267,7 @@ fn relay(calibration: &Calibration) -> f64 {
     let far: Vec<_> =
         calibration.passes.iter().filter(|pass| pass.sent.round_trip_ms > 0.0 && pass.sent.pooled).collect();
     let more = far.iter().filter_map(|pass| {
-        let near = next_to_it(calibration, &pass.sent.action).remove(&pass.sent.concurrency)?;
+        let near = looped(calibration, &pass.sent.action, pass.sent.concurrency)?;
         Some(pass.cpu_ms.load - cpu_of(&near)?.load)
     });
     middle(more).map_or(0.0, |more| more.max(0.0))

@@ -76,7 +76,6 @@ struct Instance {
     server: usize,
     queue_disk: usize,
     pools: usize,
-    under_way: usize,
     delivery: Delivery,
 }
 
@@ -102,7 +101,7 @@ struct Fleet<'a> {
     postgres: usize,
     commit: usize,
     instances: Vec<Instance>,
-    /// Requests under way at the database, and those that wait to be sent.
+    /// Requests under way, and those that wait to be sent.
     under_way: usize,
     unsent: VecDeque<f64>,
     due: f64,
@@ -132,7 +131,6 @@ impl<'a> Fleet<'a> {
                 server: engine.process(host, threads),
                 queue_disk: engine.disk(),
                 pools: engine.pool(scenario.budget, scenario.pool_size),
-                under_way: 0,
                 delivery: Delivery::default(),
             }
         });
@@ -238,7 +236,6 @@ impl<'a> Fleet<'a> {
             Routing::Any => self.rng.usize(..instances),
         };
         self.under_way += 1;
-        self.instances[instance].under_way += 1;
         let (steps, opening) = (self.steps(tenant, instance), self.opening_steps(instance));
         self.engine.begin(Of::Request { due, tenant, instance }, steps, opening);
     }
@@ -246,9 +243,11 @@ impl<'a> Fleet<'a> {
     /// What a request does, in order.
     fn steps(&mut self, tenant: usize, instance: usize) -> Vec<Step> {
         let action = self.action;
-        let Instance { server, queue_disk, pools, under_way, .. } = self.instances[instance];
-        let server_cpu = action.cpu_at(under_way as f64).server / 1e3;
-        let cpu = action.cpu_at(self.under_way as f64);
+        let Instance { server, queue_disk, pools, .. } = self.instances[instance];
+        // Of those under way only who is neither on the network nor in a queue for connections makes work cheaper or dearer.
+        let at_work = self.engine.at_work.mean(self.engine.now());
+        let server_cpu = action.cpu_at(at_work / self.instances.len() as f64).server / 1e3;
+        let cpu = action.cpu_at(at_work);
         let wake = Step::Wait { seconds: action.wake_ms / 2e3 };
         let disk_seconds = action.disk_ms(self.rng.f64()) / 1e3;
         let of_server = |share: f64| Step::Work { process: server, seconds: server_cpu * share };
@@ -277,7 +276,7 @@ impl<'a> Fleet<'a> {
         let Scenario { round_trip_ms, jitter_ms, .. } = *self.scenario;
         if round_trip_ms > 0.0 {
             let jitter = jitter_ms * (2.0 * self.rng.f64() - 1.0);
-            steps.push(Step::Wait { seconds: (round_trip_ms + jitter) / 1e3 });
+            steps.push(Step::Away { seconds: (round_trip_ms + jitter) / 1e3 });
             steps.extend(self.relay.map(|process| Step::Work { process, seconds: relay_ms / 1e3 }));
         }
     }
@@ -285,7 +284,8 @@ impl<'a> Fleet<'a> {
     fn opening_steps(&mut self, instance: usize) -> Vec<Step> {
         let Opening { server_ms, postgres_ms, waiting_ms, round_trips } = self.opening;
         vec![
-            Step::Wait { seconds: (waiting_ms + round_trips * self.scenario.round_trip_ms) / 1e3 },
+            Step::Away { seconds: round_trips * self.scenario.round_trip_ms / 1e3 },
+            Step::Wait { seconds: waiting_ms / 1e3 },
             Step::Work { process: self.instances[instance].server, seconds: server_ms / 1e3 },
             Step::Work { process: self.postgres, seconds: postgres_ms / 1e3 },
         ]
@@ -293,7 +293,6 @@ impl<'a> Fleet<'a> {
 
     fn answered(&mut self, tenant: usize, instance: usize) {
         self.under_way -= 1;
-        self.instances[instance].under_way -= 1;
         let now = self.engine.now();
         match self.scenario.arrival {
             Arrival::Callers { think_ms, .. } => self.engine.alarm(now + think_ms / 1e3, Of::Caller),

@@ -20,8 +20,14 @@ use crate::{Ending, workspace};
 pub const STEP: &str = "calibration";
 /// A read, which waits for the audit queue's disk, and a mutation, which waits for PostgreSQL's.
 const ACTIONS: [&str; 2] = ["view_part_details", "consume_part"];
+/// What tells the cost of opening a connection: a mutation, behind which nothing opens one more.
+const OPENING: &str = ACTIONS[1];
 /// Requests at a time, next to the database.
 const CONCURRENCY: [usize; 5] = [1, 2, 4, 16, 32];
+/// Requests per second, next to the database: with few of them nothing stays warm.
+const RATES: [f64; 2] = [100.0, 500.0];
+/// Connections of the load at a rate.
+pub const AT_A_RATE: usize = 64;
 /// As far away as it is measured.
 const FAR: Duration = Duration::from_millis(10);
 /// Requests at a time there.
@@ -39,13 +45,13 @@ pub struct Amounts {
 impl Amounts {
     pub fn of(quick: bool) -> Self {
         match quick {
-            true => Self { rounds: 1, pass: Duration::from_millis(800) },
+            true => Self { rounds: 1, pass: Duration::from_secs(1) },
             false => Self { rounds: 5, pass: Duration::from_secs(2) },
         }
     }
 
     pub fn usual(self) -> Duration {
-        let passes = ACTIONS.len() * CONCURRENCY.len() + 1 + 2 * ACTIONS.len() + 1;
+        let passes = ACTIONS.len() * (CONCURRENCY.len() + RATES.len()) + 1 + 2 * ACTIONS.len() + 1;
         (self.pass + Duration::from_millis(500)) * (passes * self.rounds) as u32
     }
 }
@@ -114,7 +120,7 @@ pub async fn calibrate(
     (calibration.load_threads, calibration.server_threads) = ((cores / 2).max(1), cores.div_ceil(2));
     let Amounts { rounds, pass } = amounts;
     let mut tell = |observation: Observation| {
-        progress.at(told(&observation));
+        progress.say(&told(&observation));
         calibration.passes.push(observation);
     };
     let [usual, fewest] = POOL_SIZES;
@@ -122,16 +128,19 @@ pub async fn calibrate(
     testbed.put_at(Network::LOOPBACK).await?;
     let bed = Bed::start(program, testbed, usual, true, 0.0).await?;
     for _ in 0..rounds {
-        for concurrency in CONCURRENCY {
-            for action in ACTIONS {
+        for action in ACTIONS {
+            for concurrency in CONCURRENCY {
                 tell(bed.observe(action, None, concurrency, pass, stop).await?);
+            }
+            for rate in RATES {
+                tell(bed.observe(action, Some(rate), AT_A_RATE, pass, stop).await?);
             }
         }
     }
     bed.stop().await?;
     let bed = Bed::start(program, testbed, usual, false, 0.0).await?;
     for _ in 0..rounds {
-        tell(bed.observe(ACTIONS[0], None, 1, pass, stop).await?);
+        tell(bed.observe(OPENING, None, 1, pass, stop).await?);
     }
     bed.stop().await?;
 
@@ -147,7 +156,7 @@ pub async fn calibrate(
         bed.stop().await?;
     }
     let bed = Bed::start(program, testbed, usual, false, far_ms).await?;
-    tell(bed.observe(ACTIONS[0], None, 1, pass, stop).await?);
+    tell(bed.observe(OPENING, None, 1, pass, stop).await?);
     bed.stop().await?;
     testbed.put_at(Network::LOOPBACK).await?;
     Ok(calibration)
@@ -157,9 +166,9 @@ pub async fn calibrate(
 pub fn told(observation: &Observation) -> String {
     let Observation { sent, throughput, latency, cpu_ms, others, .. } = observation;
     format!(
-        "{}, {} at a time{}: {throughput:.0}/s, P50 {:.2} P95 {:.2} ms, CPU {:.3} + {:.3} + {:.3} ms, others {others:.2}",
+        "{}, {}{}: {throughput:.0}/s, P50 {:.2} P95 {:.2} ms, CPU {:.3} + {:.3} + {:.3} ms, others {others:.2}",
         sent.action,
-        sent.concurrency,
+        sent.rate.map_or_else(|| format!("{} at a time", sent.concurrency), |rate| format!("{rate:.0} a second")),
         if sent.round_trip_ms > 0.0 { format!(", {} ms away", sent.round_trip_ms) } else { String::new() },
         latency.p50_ms,
         latency.p95_ms,

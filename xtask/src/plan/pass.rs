@@ -82,7 +82,10 @@ impl<'a> Bed<'a> {
         };
         send(WARMUP).await?;
         let Some(server) = self.service.id() else { bail!("the server has ended") };
-        let processes = Processes::find(server, &fixture.tenants()[0].login.database)?;
+        // There may be no connection at this moment, and one of ours is found as well.
+        let database = &fixture.tenants()[0].login.database;
+        let _found_by = fixture.server().admin(database).await?;
+        let processes = Processes::find(server, database)?;
         let trips = || self.testbed.relay().map(|relay| relay.counts());
         let (before, trips_before) = (processes.used()?, trips());
         let pass = send(time).await?;

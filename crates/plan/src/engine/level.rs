@@ -35,3 +35,25 @@ impl Level {
         self.peak
     }
 }
+
+/// For how long the past counts, in seconds.
+const MEMORY: f64 = 0.1;
+
+/// How much there was lately: the longer ago, the less it counts.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Recent {
+    now: f64,
+    since: f64,
+    mean: f64,
+}
+
+impl Recent {
+    pub(crate) fn add(&mut self, at: f64, more: f64) {
+        self.mean = self.mean(at);
+        (self.since, self.now) = (at, self.now + more);
+    }
+
+    pub(crate) fn mean(&self, at: f64) -> f64 {
+        self.now + (self.mean - self.now) * (-(at - self.since) / MEMORY).exp()
+    }
+}

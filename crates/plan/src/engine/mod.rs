@@ -15,6 +15,7 @@ use std::collections::{BinaryHeap, VecDeque};
 
 use self::disk::Disk;
 use self::host::{Host, Process, Running};
+use self::level::Recent;
 use self::pools::{Pools, Taken};
 
 pub(crate) type JobId = usize;
@@ -44,6 +45,8 @@ pub(crate) enum Step {
     Work { process: usize, seconds: f64 },
     /// A wait that nothing makes longer.
     Wait { seconds: f64 },
+    /// The same far away: meanwhile the job is not at work here.
+    Away { seconds: f64 },
     /// A write that is waited for, shared with all who wait for the same.
     Sync { disk: usize, seconds: f64 },
     /// A connection of a pool for a tenant.
@@ -70,6 +73,7 @@ enum Event<T> {
         stamp: u64,
     },
     Resume(JobId),
+    Back(JobId),
     Written(usize),
 }
 
@@ -101,6 +105,8 @@ pub(crate) struct Engine<T> {
     pub(crate) pools: Vec<Pools>,
     /// Seconds that jobs have waited for a connection, in all.
     pub(crate) waited_for_connections: f64,
+    /// Jobs that are neither away nor wait for a connection.
+    pub(crate) at_work: Recent,
     /// Jobs that can go on at this moment, in order.
     ready: VecDeque<JobId>,
 }
@@ -118,6 +124,7 @@ impl<T: Copy> Engine<T> {
             disks: Vec::new(),
             pools: Vec::new(),
             waited_for_connections: 0.0,
+            at_work: Recent::default(),
             ready: VecDeque::new(),
         }
     }
@@ -156,6 +163,7 @@ impl<T: Copy> Engine<T> {
         opening.reverse();
         let job = Job { payload, steps, opening, held: None, since: self.now, work: 0.0 };
         let id = self.jobs.put(job);
+        self.at_work.add(self.now, 1.0);
         self.ready.push_back(id);
     }
 
@@ -192,6 +200,10 @@ impl<T: Copy> Engine<T> {
             match self.pending.take(place) {
                 Event::Alarm(payload) => return Some(Happened::Alarm(payload)),
                 Event::Resume(job) => self.ready.push_back(job),
+                Event::Back(job) => {
+                    self.at_work.add(at, 1.0);
+                    self.ready.push_back(job);
+                }
                 Event::Work { host, stamp } if self.hosts[host].stamp == stamp => self.work_done(host),
                 Event::Work { .. } => {}
                 Event::Written(disk) => {
@@ -216,7 +228,10 @@ impl<T: Copy> Engine<T> {
         let now = self.now;
         loop {
             let job = self.jobs.get(id);
-            let Some(step) = job.steps.pop() else { return Some(self.jobs.take(id).payload) };
+            let Some(step) = job.steps.pop() else {
+                self.at_work.add(now, -1.0);
+                return Some(self.jobs.take(id).payload);
+            };
             job.since = now;
             match step {
                 Step::Work { process, seconds } => {
@@ -230,7 +245,12 @@ impl<T: Copy> Engine<T> {
                     self.foresee(now + seconds, Event::Resume(id));
                     return None;
                 }
-                Step::Wait { .. } => {}
+                Step::Away { seconds } if seconds > 0.0 => {
+                    self.at_work.add(now, -1.0);
+                    self.foresee(now + seconds, Event::Back(id));
+                    return None;
+                }
+                Step::Wait { .. } | Step::Away { .. } => {}
                 Step::Sync { disk, seconds } => {
                     if let Some(seconds) = self.disks[disk].arrive(now, id, seconds) {
                         self.foresee(now + seconds, Event::Written(disk));
@@ -240,7 +260,10 @@ impl<T: Copy> Engine<T> {
                 Step::Connect { pools, tenant } => {
                     job.held = Some((pools, tenant, now));
                     match self.pools[pools].take(now, id, tenant) {
-                        Taken::Waits => return None,
+                        Taken::Waits => {
+                            self.at_work.add(now, -1.0);
+                            return None;
+                        }
                         taken => self.connected(id, taken),
                     }
                 }
@@ -250,6 +273,7 @@ impl<T: Copy> Engine<T> {
                         if taken != Taken::Waits {
                             self.waited_for_connections += now - self.jobs.get(waiter).since;
                             self.connected(waiter, taken);
+                            self.at_work.add(now, 1.0);
                             self.ready.push_back(waiter);
                         }
                     }
