@@ -10,6 +10,7 @@ mod calibration;
 mod engine;
 mod model;
 mod outcome;
+mod plan;
 mod range;
 #[cfg(test)]
 mod samples;
@@ -21,6 +22,7 @@ pub use assumptions::assumptions;
 pub use calibration::{Calibration, CalibrationError, Cpu, Observation, Sent, VERSION};
 pub use model::{Action, CpuAt, Model, ModelError, Opening, quietest};
 pub use outcome::{Connections, Outcome, Resource, Use};
+pub use plan::{Planned, Point, plan};
 pub use range::{Ranges, beyond};
 pub use scenario::{Arrival, Layout, Routing, Scenario, ScenarioError, Spacing};
 pub use simulate::{Extent, simulate};

@@ -19,7 +19,7 @@ pub use self::baseline::{Baseline, Baselines};
 pub use self::calibrate::{Calibrate, CalibrationPart};
 pub use self::compare::Compare;
 pub use self::load::{Format, Merge, Stress, StressCommand, Subject};
-pub use self::plan::{CALIBRATION, CheckPlan, MeasurePlan, Plan, PlanCommand};
+pub use self::plan::{CALIBRATION, CheckPlan, MeasurePlan, Plan, PlanCommand, Route};
 pub use self::profile::Profile;
 pub use self::torture::Torture;
 

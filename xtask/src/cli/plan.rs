@@ -86,9 +86,13 @@ pub struct Plan {
     #[arg(long, value_name = "NUMBER", default_value_t = 40_000, value_parser = clap::value_parser!(u32).range(1_000..=5_000_000))]
     pub requests: u32,
 
-    /// Also write it as a page with its picture.
+    /// Also write it as a page, with a picture of how P95 grows with the load.
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,
+
+    /// Also write the picture alone, as SVG.
+    #[arg(long, value_name = "FILE")]
+    pub chart: Option<PathBuf>,
 
     /// What is written to standard output.
     #[arg(long, default_value = "text")]

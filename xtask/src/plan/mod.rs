@@ -4,6 +4,7 @@ mod check;
 mod cpu;
 mod measure;
 mod pass;
+mod predict;
 
 use std::fs;
 use std::path::Path;
@@ -21,7 +22,7 @@ pub async fn run(options: Plan, stop: CancellationToken) -> Result<Ending> {
     match options.command {
         Some(PlanCommand::Measure(options)) => measure::run(options, stop).await,
         Some(PlanCommand::Check(options)) => check::run(options, stop).await,
-        _ => anyhow::bail!("not yet"),
+        None => predict::run(&options),
     }
 }
 

@@ -18,7 +18,7 @@ use crate::stress::{ANY_PORT, Amount};
 /// Connections of the server at most.
 pub const BUDGET: usize = 80;
 /// Sent before anything is counted: connections are opened, and caches filled.
-const WARMUP: Duration = Duration::from_millis(400);
+pub const WARMUP: Duration = Duration::from_millis(400);
 
 /// A server as it is measured.
 pub struct Bed<'a> {
