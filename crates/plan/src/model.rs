@@ -216,9 +216,14 @@ fn looped<'a>(calibration: &'a Calibration, name: &str, concurrency: usize) -> O
     groups.find(|group| group[0].sent.rate.is_none() && group[0].sent.concurrency == concurrency)
 }
 
-/// As Little's law has it.
+/// In a closed loop as many as there are; at a rate as Little's law has it, by the median, for a few that were slow are not many
+/// that were there.
 fn at_work(passes: &[&Observation]) -> Option<f64> {
-    middle(passes.iter().map(|pass| pass.throughput * pass.latency.mean_ms / 1e3))
+    let of = |pass: &&Observation| match pass.sent.rate {
+        None => pass.sent.concurrency as f64,
+        Some(_) => pass.throughput * pass.latency.p50_ms / 1e3,
+    };
+    middle(passes.iter().map(of))
 }
 
 fn action(calibration: &Calibration, name: &str) -> Option<Action> {

@@ -74,6 +74,11 @@ pub enum Resource {
 }
 
 impl Resource {
+    /// Whether it does something, and is not only held.
+    const fn works(self) -> bool {
+        !matches!(self, Self::PoolSize | Self::Budget)
+    }
+
     /// In words.
     pub const fn words(self) -> &'static str {
         match self {
@@ -91,12 +96,14 @@ impl Resource {
 }
 
 impl Outcome {
-    /// What is the first to hold the load back: the busiest.
+    /// What is the first to hold the load back: the busiest. Connections are held by who waits for something else, and are all in use
+    /// where that is what holds the load back.
     ///
     /// # Panics
     /// Never: there is always a machine.
     pub fn bottleneck(&self) -> Use {
-        *self.uses.first().expect("there is always a machine")
+        let works = self.uses.iter().find(|one| one.share >= FULL && one.resource.works());
+        *works.or(self.uses.first()).expect("there is always a machine")
     }
 
     /// Whether it holds the load back already.

@@ -1,5 +1,8 @@
 //! Requests as they go through a fleet.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use fastrand::Rng;

@@ -12,7 +12,7 @@ use tare_testbed::{Network, Testbed};
 use tokio_util::sync::CancellationToken;
 
 use super::measure::{AT_A_RATE, Amounts, STEP as CALIBRATION, begun, calibrate, keep};
-use super::pass::{BUDGET, Bed, WARMUP};
+use super::pass::{BUDGET, Bed, How, WARMUP};
 use super::{read, together};
 use crate::Ending;
 use crate::build::{self, BUILD};
@@ -229,6 +229,7 @@ async fn measure(
     progress: &Progress,
     stop: &CancellationToken,
 ) -> Result<()> {
+    let how = How { time: amounts.pass, attempts: amounts.attempts };
     for round in 0..amounts.rounds {
         for one in compared.iter_mut() {
             let Scenario { action, arrival, pool_size, round_trip_ms, .. } = &one.scenario;
@@ -239,7 +240,7 @@ async fn measure(
                 Arrival::Callers { callers, .. } => (None, callers),
                 Arrival::Rate { per_second, .. } => (Some(per_second), AT_A_RATE),
             };
-            one.measured.push(bed.observe(action, rate, concurrency, amounts.pass, stop).await?);
+            one.measured.push(bed.observe(action, rate, concurrency, how, stop).await?);
             bed.stop().await?;
         }
     }

@@ -114,7 +114,7 @@ fn stat(process: u32) -> Result<Stat> {
 }
 
 /// Seconds that all processors were busy for anybody.
-fn machine() -> Result<f64> {
+pub fn machine() -> Result<f64> {
     let text = fs::read_to_string("/proc/stat").context("cannot read /proc/stat, by which others are told")?;
     let line = text.lines().next().unwrap_or_default();
     let times: Vec<f64> = line.split_whitespace().skip(1).filter_map(|time| time.parse().ok()).collect();

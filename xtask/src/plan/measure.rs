@@ -8,7 +8,7 @@ use tare_plan::{Calibration, Observation};
 use tare_testbed::{Network, Testbed};
 use tokio_util::sync::CancellationToken;
 
-use super::pass::{BUDGET, Bed};
+use super::pass::{BUDGET, Bed, How};
 use crate::build::{self, BUILD};
 use crate::cli::MeasurePlan;
 use crate::kept::write_atomically;
@@ -40,19 +40,21 @@ const POOL_SIZES: [usize; 2] = [16, 1];
 pub struct Amounts {
     pub rounds: usize,
     pub pass: Duration,
+    /// How often a pass is sent at most, when others disturb it.
+    pub attempts: usize,
 }
 
 impl Amounts {
     pub fn of(quick: bool) -> Self {
         match quick {
-            true => Self { rounds: 1, pass: Duration::from_secs(1) },
-            false => Self { rounds: 5, pass: Duration::from_secs(2) },
+            true => Self { rounds: 1, pass: Duration::from_secs(1), attempts: 1 },
+            false => Self { rounds: 3, pass: Duration::from_secs(2), attempts: 4 },
         }
     }
 
     pub fn usual(self) -> Duration {
         let passes = ACTIONS.len() * (CONCURRENCY.len() + RATES.len()) + 1 + 2 * ACTIONS.len() + 1;
-        (self.pass + Duration::from_millis(500)) * (passes * self.rounds) as u32
+        (self.pass + Duration::from_millis(900)) * (passes * self.rounds) as u32
     }
 }
 
@@ -118,7 +120,8 @@ pub async fn calibrate(
     let cores = calibration.machine.cores;
     // As both programs have it.
     (calibration.load_threads, calibration.server_threads) = ((cores / 2).max(1), cores.div_ceil(2));
-    let Amounts { rounds, pass } = amounts;
+    let Amounts { rounds, pass, attempts } = amounts;
+    let how = How { time: pass, attempts };
     let mut tell = |observation: Observation| {
         progress.say(&told(&observation));
         calibration.passes.push(observation);
@@ -130,17 +133,17 @@ pub async fn calibrate(
     for _ in 0..rounds {
         for action in ACTIONS {
             for concurrency in CONCURRENCY {
-                tell(bed.observe(action, None, concurrency, pass, stop).await?);
+                tell(bed.observe(action, None, concurrency, how, stop).await?);
             }
             for rate in RATES {
-                tell(bed.observe(action, Some(rate), AT_A_RATE, pass, stop).await?);
+                tell(bed.observe(action, Some(rate), AT_A_RATE, how, stop).await?);
             }
         }
     }
     bed.stop().await?;
     let bed = Bed::start(program, testbed, usual, false, 0.0).await?;
     for _ in 0..rounds {
-        tell(bed.observe(OPENING, None, 1, pass, stop).await?);
+        tell(bed.observe(OPENING, None, 1, how, stop).await?);
     }
     bed.stop().await?;
 
@@ -150,13 +153,13 @@ pub async fn calibrate(
         let bed = Bed::start(program, testbed, pool_size, true, far_ms).await?;
         for _ in 0..rounds {
             for action in ACTIONS {
-                tell(bed.observe(action, None, CONCURRENCY_FAR, pass, stop).await?);
+                tell(bed.observe(action, None, CONCURRENCY_FAR, how, stop).await?);
             }
         }
         bed.stop().await?;
     }
     let bed = Bed::start(program, testbed, usual, false, far_ms).await?;
-    tell(bed.observe(OPENING, None, 1, pass, stop).await?);
+    tell(bed.observe(OPENING, None, 1, how, stop).await?);
     bed.stop().await?;
     testbed.put_at(Network::LOOPBACK).await?;
     Ok(calibration)
