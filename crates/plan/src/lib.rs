@@ -15,6 +15,7 @@ mod range;
 #[cfg(test)]
 mod samples;
 mod scenario;
+mod settle;
 mod simulate;
 
 pub use advice::{Advice, Change, advise};

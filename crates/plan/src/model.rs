@@ -7,15 +7,21 @@ use tare_evidence::{Latency, median};
 
 use crate::calibration::{Calibration, Cpu, Observation};
 use crate::range::Ranges;
+use crate::settle;
 
 /// Processors that others may keep busy more than in the quietest pass.
 const DISTURBS: f64 = 0.1;
+
+/// What of the time that one request waits is rare.
+const RARE: f64 = 0.95;
 
 /// What requests take of what, and in which ranges that was measured.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Model {
     /// Of the machine that all ran on.
     pub cores: usize,
+    /// Share of its processor time that could be used at most, others included: what is ready does not find an idle core at once.
+    pub usable: f64,
     /// Threads that sent.
     pub load_threads: usize,
     /// Threads of the server.
@@ -56,6 +62,10 @@ pub struct CpuAt {
     pub at_work: f64,
     /// In milliseconds.
     pub cpu_ms: Cpu,
+    /// Share of it that no request waits for: what is done behind it.
+    pub aside: f64,
+    /// What a request waits besides, in milliseconds: for those that run and do not make way.
+    pub more_ms: f64,
 }
 
 /// What it takes to open a connection and to be ready to ask.
@@ -111,42 +121,51 @@ impl Model {
         if actions.is_empty() {
             return Err(ModelError::NoSinglePass);
         }
-        Ok(Self {
+        let mut model = Self {
             cores: calibration.machine.cores,
             load_threads: calibration.load_threads,
             server_threads: calibration.server_threads,
             budget: calibration.budget,
+            usable: usable(calibration),
             opening: opening(calibration),
             relay_ms: relay(calibration),
             actions,
             ranges: Ranges::of(calibration),
-        })
+        };
+        settle::settle(&mut model, calibration);
+        Ok(model)
     }
 }
 
 impl Action {
-    /// Processor time of one of so many at work: between what was measured, by factors; outside of it, its ends.
-    pub fn cpu_at(&self, at_work: f64) -> Cpu {
+    /// What one of so many at work takes: between what was measured, by factors; outside of it, its ends.
+    pub fn at(&self, at_work: f64) -> CpuAt {
         let after = self.cpu.partition_point(|point| point.at_work < at_work);
         match (after.checked_sub(1).map(|before| self.cpu[before]), self.cpu.get(after)) {
             (Some(before), Some(after)) => {
                 let share = (at_work / before.at_work).ln() / (after.at_work / before.at_work).ln();
-                let between =
-                    |of: fn(&Cpu) -> f64| of(&before.cpu_ms) + share * (of(&after.cpu_ms) - of(&before.cpu_ms));
-                Cpu {
-                    load: between(|cpu| cpu.load),
-                    server: between(|cpu| cpu.server),
-                    postgres: between(|cpu| cpu.postgres),
+                let between = |of: fn(&CpuAt) -> f64| of(&before) + share * (of(after) - of(&before));
+                CpuAt {
+                    at_work,
+                    cpu_ms: Cpu {
+                        load: between(|point| point.cpu_ms.load),
+                        server: between(|point| point.cpu_ms.server),
+                        postgres: between(|point| point.cpu_ms.postgres),
+                    },
+                    aside: between(|point| point.aside),
+                    more_ms: between(|point| point.more_ms),
                 }
             }
-            (Some(end), None) => end.cpu_ms,
-            (None, end) => end.map_or_else(Cpu::default, |end| end.cpu_ms),
+            (Some(end), None) => end,
+            (None, end) => end.copied().unwrap_or(CpuAt { at_work, cpu_ms: Cpu::default(), aside: 0.0, more_ms: 0.0 }),
         }
     }
 
-    /// What a request waits for the disk, in milliseconds, when `chance` is from 0 to 1.
-    pub fn disk_ms(&self, chance: f64) -> f64 {
-        (quantile(&self.waiting, chance) - self.wake_ms).max(0.0)
+    /// What a request waits for the disk, and what alone, in milliseconds, when `chance` is from 0 to 1. What is rare happens to one
+    /// request, and not to all that wait for the same write.
+    pub fn waits_ms(&self, chance: f64) -> [f64; 2] {
+        let (all, usual) = (quantile(&self.waiting, chance), quantile(&self.waiting, chance.min(RARE)));
+        [(usual - self.wake_ms).max(0.0), all - usual]
     }
 }
 
@@ -165,7 +184,7 @@ fn quantile(of: &Latency, chance: f64) -> f64 {
     low + (high - low) * ((chance - from) / (to - from)).clamp(0.0, 1.0)
 }
 
-fn middle(samples: impl Iterator<Item = f64>) -> Option<f64> {
+pub(crate) fn middle(samples: impl Iterator<Item = f64>) -> Option<f64> {
     let samples: Vec<_> = samples.collect();
     (!samples.is_empty()).then(|| median(samples).estimate)
 }
@@ -197,7 +216,7 @@ fn latency_of(passes: &[&Observation], less: f64) -> Option<Latency> {
 }
 
 /// The passes of an action next to the database, connections kept, that were sent the same.
-fn next_to_it<'a>(calibration: &'a Calibration, name: &str) -> Vec<Vec<&'a Observation>> {
+pub(crate) fn next_to_it<'a>(calibration: &'a Calibration, name: &str) -> Vec<Vec<&'a Observation>> {
     let mut groups: Vec<Vec<&Observation>> = Vec::new();
     for pass in &calibration.passes {
         if pass.sent.action == name && pass.sent.pooled && pass.sent.round_trip_ms == 0.0 {
@@ -218,7 +237,7 @@ fn looped<'a>(calibration: &'a Calibration, name: &str, concurrency: usize) -> O
 
 /// In a closed loop as many as there are; at a rate as Little's law has it, by the median, for a few that were slow are not many
 /// that were there.
-fn at_work(passes: &[&Observation]) -> Option<f64> {
+pub(crate) fn at_work(passes: &[&Observation]) -> Option<f64> {
     let of = |pass: &&Observation| match pass.sent.rate {
         None => pass.sent.concurrency as f64,
         Some(_) => pass.throughput * pass.latency.p50_ms / 1e3,
@@ -228,7 +247,9 @@ fn at_work(passes: &[&Observation]) -> Option<f64> {
 
 fn action(calibration: &Calibration, name: &str) -> Option<Action> {
     let groups = next_to_it(calibration, name);
-    let cpu = groups.iter().filter_map(|group| Some(CpuAt { at_work: at_work(group)?, cpu_ms: cpu_of(group)? }));
+    let cpu = groups
+        .iter()
+        .filter_map(|group| Some(CpuAt { at_work: at_work(group)?, cpu_ms: cpu_of(group)?, aside: 0.0, more_ms: 0.0 }));
     let mut cpu: Vec<_> = cpu.collect();
     cpu.sort_by(|one, other| one.at_work.total_cmp(&other.at_work));
     let alone = looped(calibration, name, 1)?;
@@ -245,6 +266,16 @@ fn action(calibration: &Calibration, name: &str) -> Option<Action> {
         // What is written behind requests makes trips, too, and is shared by many: a whole number is what each waits for.
         round_trips: round_trips.map_or(1.0, f64::round),
     })
+}
+
+/// The most that was ever busy.
+fn usable(calibration: &Calibration) -> f64 {
+    let busy = |pass: &Observation| pass.throughput * pass.cpu_ms.all() / 1e3 + pass.others;
+    let looped = calibration.passes.iter().filter(|pass| pass.sent.rate.is_none() && pass.sent.round_trip_ms == 0.0);
+    let disturbed = |pass: &&Observation| pass.others > DISTURBS;
+    let quiet = looped.clone().filter(|pass| !disturbed(pass)).map(busy).fold(0.0, f64::max);
+    let most = if quiet > 0.0 { quiet } else { looped.map(busy).fold(0.0, f64::max) };
+    (most / calibration.machine.cores as f64).clamp(0.5, 1.0)
 }
 
 /// By how much a request takes more when it opens its connection.
@@ -287,9 +318,10 @@ mod tests {
     fn what_is_between_was_not_measured_and_lies_between() {
         let model = Model::fit(&samples::calibration()).unwrap();
         let action = &model.actions["view_part_details"];
-        let (one, four, many) = (action.cpu_at(1.0), action.cpu_at(4.0), action.cpu_at(16.0));
+        let at = |at_work: f64| action.at(at_work).cpu_ms;
+        let (one, four, many) = (at(1.0), at(4.0), at(16.0));
         assert!(one.server > four.server && four.server > many.server, "{one:?} {four:?} {many:?}");
-        assert_eq!((action.cpu_at(0.5), action.cpu_at(1_000.0)), (one, many), "the ends go on");
+        assert_eq!((at(0.5), at(1_000.0)), (one, many), "the ends go on");
     }
 
     #[test]
@@ -298,7 +330,9 @@ mod tests {
         let read = &model.actions["view_part_details"];
         assert!((read.waiting.p50_ms - 0.5).abs() < 1e-9, "{read:?}");
         assert!((read.wake_ms - 0.2).abs() < 1e-9 && !read.commits);
-        assert!((read.disk_ms(0.5) - 0.3).abs() < 1e-9 && read.disk_ms(0.95) > read.disk_ms(0.5));
+        let [usual, rare] = [0.5, 0.99].map(|chance| read.waits_ms(chance));
+        assert!((usual[0] - 0.3).abs() < 1e-9 && usual[1] == 0.0, "{usual:?}");
+        assert!((rare[0] - 0.6).abs() < 1e-9 && (rare[1] - 0.3).abs() < 1e-9, "{rare:?}");
         let opening = model.opening.unwrap();
         assert!((opening.server_ms - 2.0).abs() < 1e-9 && opening.round_trips == 6.0, "{opening:?}");
         assert!((model.relay_ms - 0.05).abs() < 1e-9);

@@ -52,6 +52,8 @@ enum Of {
         tenant: usize,
         instance: usize,
     },
+    /// Work that no request waits for.
+    Behind,
     /// Audit events have been collected.
     Collected {
         instance: usize,
@@ -113,13 +115,15 @@ struct Fleet<'a> {
 
 impl<'a> Fleet<'a> {
     fn new(model: &'a Model, scenario: &'a Scenario, opening: Opening, extent: Extent) -> Self {
-        let mut engine = Engine::new();
+        // Another chance than that of what is simulated on it.
+        let mut engine = Engine::new(extent.seed ^ u64::MAX);
+        let usable = |cores: usize| cores as f64 * model.usable;
         let (server_host, postgres_host) = match scenario.layout {
             Layout::Together => {
-                let one = engine.host(model.cores as f64);
+                let one = engine.host(usable(model.cores));
                 (Some(one), one)
             }
-            Layout::Apart { postgres_cores, .. } => (None, engine.host(postgres_cores as f64)),
+            Layout::Apart { postgres_cores, .. } => (None, engine.host(usable(postgres_cores))),
         };
         let postgres = engine.process(postgres_host, usize::MAX);
         let load = server_host.map(|host| engine.process(host, model.load_threads));
@@ -127,7 +131,7 @@ impl<'a> Fleet<'a> {
         let relay = server_host.filter(|_| is_far).map(|host| engine.process(host, 1));
         let instances = (0..scenario.instances).map(|_| {
             let (host, threads) = match (server_host, scenario.layout) {
-                (None, Layout::Apart { server_cores, .. }) => (engine.host(server_cores as f64), server_cores),
+                (None, Layout::Apart { server_cores, .. }) => (engine.host(usable(server_cores)), server_cores),
                 (host, _) => (host.unwrap_or(postgres_host), model.server_threads),
             };
             Instance {
@@ -249,19 +253,27 @@ impl<'a> Fleet<'a> {
         let Instance { server, queue_disk, pools, .. } = self.instances[instance];
         // Of those under way only who is neither on the network nor in a queue for connections makes work cheaper or dearer.
         let at_work = self.engine.at_work.mean(self.engine.now());
-        let server_cpu = action.cpu_at(at_work / self.instances.len() as f64).server / 1e3;
-        let cpu = action.cpu_at(at_work);
-        let wake = Step::Wait { seconds: action.wake_ms / 2e3 };
-        let disk_seconds = action.disk_ms(self.rng.f64()) / 1e3;
+        let of_instance = action.at(at_work / self.instances.len() as f64);
+        let of_all = action.at(at_work);
+        let (on_way, cpu) = (1.0 - of_all.aside, of_all.cpu_ms);
+        let server_cpu = of_instance.cpu_ms.server / 1e3 * on_way;
+        if of_all.aside > 0.0 {
+            let work = |process, cpu_ms: f64| Step::Work { process, seconds: cpu_ms * of_all.aside / 1e3 };
+            let behind = self.load.map(|load| work(load, cpu.load)).into_iter();
+            let behind = behind.chain([work(server, of_instance.cpu_ms.server), work(self.postgres, cpu.postgres)]);
+            self.engine.begin(Of::Behind, behind.collect(), Vec::new());
+        }
+        let wake = Step::Wait { seconds: (action.wake_ms + of_all.more_ms) / 2e3 };
+        let [disk_seconds, alone] = action.waits_ms(self.rng.f64()).map(|waits| waits / 1e3);
         let of_server = |share: f64| Step::Work { process: server, seconds: server_cpu * share };
-        let of_load = self.load.map(|process| Step::Work { process, seconds: cpu.load / 2e3 });
+        let of_load = self.load.map(|process| Step::Work { process, seconds: cpu.load * on_way / 2e3 });
         let mut steps = Vec::with_capacity(16);
         steps.extend(of_load);
         steps.extend([of_server(BEFORE), Step::Connect { pools, tenant }]);
         for _ in 0..action.round_trips as usize {
             self.pass_network(&mut steps, self.relay_ms / action.round_trips);
         }
-        steps.extend([wake, Step::Work { process: self.postgres, seconds: cpu.postgres / 1e3 }]);
+        steps.extend([wake, Step::Work { process: self.postgres, seconds: cpu.postgres * on_way / 1e3 }]);
         if action.commits {
             steps.push(Step::Sync { disk: self.commit, seconds: disk_seconds });
         }
@@ -269,7 +281,7 @@ impl<'a> Fleet<'a> {
         if !action.commits {
             steps.push(Step::Sync { disk: queue_disk, seconds: disk_seconds });
         }
-        steps.push(wake);
+        steps.extend([wake, Step::Wait { seconds: alone }]);
         steps.extend(of_load);
         steps
     }
@@ -334,7 +346,7 @@ impl<'a> Fleet<'a> {
             let mut steps = vec![Step::Connect { pools: self.instances[instance].pools, tenant }];
             // Its work is counted with the requests'.
             self.pass_network(&mut steps, 0.0);
-            let seconds = self.action.disk_ms(self.rng.f64()) / 1e3;
+            let seconds = self.action.waits_ms(self.rng.f64())[0] / 1e3;
             steps.extend([Step::Sync { disk: self.commit, seconds }, Step::Release]);
             let opening = self.opening_steps(instance);
             self.engine.begin(Of::Written { instance, tenant }, steps, opening);

@@ -3,8 +3,13 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 
+use fastrand::Rng;
+
 use super::level::Level;
 use super::{At, JobId};
+
+/// How often the next is who has waited longest.
+const IN_TURN: f64 = 0.5;
 
 /// A machine: so many cores, which all that runs shares equally, and nothing runs on more than one.
 #[derive(Debug)]
@@ -110,9 +115,12 @@ impl Process {
         true
     }
 
-    /// A thread is done, and takes what has waited longest.
-    pub(crate) fn depart(&mut self, now: f64) -> Option<(JobId, f64)> {
-        let next = self.queue.pop_front();
+    /// A thread is done, and takes the next of those that wait. What is ready at the same time is not always taken in the order in
+    /// which it became so: in turn, or any.
+    pub(crate) fn depart(&mut self, now: f64, rng: &mut Rng) -> Option<(JobId, f64)> {
+        let waiting = self.queue.len();
+        let nth = if waiting == 0 || rng.f64() < IN_TURN { 0 } else { rng.usize(..waiting) };
+        let next = self.queue.remove(nth);
         if next.is_none() {
             self.running -= 1;
             self.busy.set(now, self.running as f64);

@@ -13,6 +13,8 @@ mod tests;
 use std::cmp::{Ordering, Reverse};
 use std::collections::{BinaryHeap, VecDeque};
 
+use fastrand::Rng;
+
 use self::disk::Disk;
 use self::host::{Host, Process, Running};
 use self::level::Recent;
@@ -93,6 +95,7 @@ struct Job<T> {
 
 /// Hosts, processes, disks and pools, and the jobs that are at them.
 pub(crate) struct Engine<T> {
+    rng: Rng,
     now: f64,
     events: BinaryHeap<Reverse<(At, u64, usize)>>,
     foreseen: u64,
@@ -112,8 +115,9 @@ pub(crate) struct Engine<T> {
 }
 
 impl<T: Copy> Engine<T> {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self {
+            rng: Rng::with_seed(seed),
             now: 0.0,
             events: BinaryHeap::new(),
             foreseen: 0,
@@ -316,7 +320,7 @@ impl<T: Copy> Engine<T> {
         let Job { since, work, .. } = *self.jobs.get(job);
         self.processes[process].waited += (now - since - work).max(0.0);
         self.ready.push_back(job);
-        match self.processes[process].depart(now) {
+        match self.processes[process].depart(now, &mut self.rng) {
             Some((next, seconds)) => self.run(Running { process, job: next }, seconds),
             None => self.foresee_work(host),
         }

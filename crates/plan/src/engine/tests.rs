@@ -31,7 +31,7 @@ fn exponential(rng: &mut Rng, mean: f64) -> f64 {
 
 /// Arrivals by chance at `rate`, at `threads` of one process on as many cores.
 fn open(rate: f64, threads: usize, work: Work, seed: u64) -> Seen {
-    let (mut engine, mut rng) = (Engine::new(), Rng::with_seed(seed));
+    let (mut engine, mut rng) = (Engine::new(0), Rng::with_seed(seed));
     let host = engine.host(threads as f64);
     let process = engine.process(host, threads);
     engine.alarm(0.0, -1.0);
@@ -106,7 +106,7 @@ fn several_threads_wait_as_m_m_c_does() {
 fn who_shares_one_core_takes_as_long_as_m_m_1_whatever_the_work() {
     // Without a bound of threads the core is shared, which takes no notice of how work is distributed.
     for work in [Work::Exponential, Work::Fixed] {
-        let (mut engine, mut rng) = (Engine::new(), Rng::with_seed(4));
+        let (mut engine, mut rng) = (Engine::new(0), Rng::with_seed(4));
         let host = engine.host(1.0);
         let process = engine.process(host, usize::MAX);
         engine.alarm(0.0, -1.0);
@@ -144,7 +144,7 @@ fn as_many_are_there_as_littles_law_says() {
 fn a_closed_loop_has_as_much_as_its_time_allows() {
     // N callers that think: X = N / (R + Z), whatever they wait for.
     for (callers, think) in [(1, 0.0), (4, 2.0), (20, 5.0)] {
-        let (mut engine, mut rng) = (Engine::new(), Rng::with_seed(6));
+        let (mut engine, mut rng) = (Engine::new(0), Rng::with_seed(6));
         let host = engine.host(2.0);
         let process = engine.process(host, 1);
         (0..callers).for_each(|_| engine.alarm(0.0, 0.0));
@@ -173,7 +173,7 @@ fn a_closed_loop_has_as_much_as_its_time_allows() {
 
 #[test]
 fn a_disk_writes_for_all_that_came_while_it_wrote() {
-    let mut engine = Engine::new();
+    let mut engine = Engine::new(0);
     let disk = engine.disk();
     // The second and the third come while it writes for the first, and share the next write, which takes as long as the second's.
     for (at, seconds) in [(0.0, 1.0), (0.5, 2.0), (0.9, 9.0)] {
@@ -192,7 +192,7 @@ fn a_disk_writes_for_all_that_came_while_it_wrote() {
 
 #[test]
 fn two_that_share_a_core_go_half_as_fast() {
-    let mut engine = Engine::new();
+    let mut engine = Engine::new(0);
     let host = engine.host(1.0);
     let [one, other] = [(); 2].map(|()| engine.process(host, 1));
     engine.begin(1.0, vec![Step::Work { process: one, seconds: 1.0 }], Vec::new());
@@ -208,7 +208,7 @@ fn two_that_share_a_core_go_half_as_fast() {
 /// Jobs of `tenants` in turn, each of which holds a connection of one pool for some time: the most there were, and the order in
 /// which they ended.
 fn held(budget: usize, cap: usize, tenants: usize, jobs: usize) -> (f64, Vec<usize>, u64) {
-    let (mut engine, mut rng) = (Engine::new(), Rng::with_seed(7));
+    let (mut engine, mut rng) = (Engine::new(0), Rng::with_seed(7));
     let pools = engine.pool(budget, cap);
     let opening = vec![Step::Wait { seconds: 0.5 }];
     for job in 0..jobs {
