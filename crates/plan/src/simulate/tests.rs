@@ -1,4 +1,5 @@
 use super::*;
+use crate::outcome::Resource;
 use crate::samples;
 use crate::{Layout, beyond, plan};
 
