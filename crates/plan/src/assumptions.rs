@@ -1,5 +1,6 @@
 //! What is taken for granted.
 
+use crate::engine::pools::OPENINGS;
 use crate::model::Model;
 use crate::scenario::{Arrival, Layout, Scenario, Spacing};
 
@@ -47,7 +48,7 @@ pub fn assumptions(model: &Model, scenario: &Scenario) -> Vec<String> {
             model.actions.get(&scenario.action).map_or(1.0, |action| action.round_trips),
             model.opening.map_or(0.0, |opening| opening.round_trips),
         ),
-        "Connections go to whom the gateway would give them, are opened as fast as they are asked for, and end for no other reason than to make room.".into(),
+        format!("Connections go to whom the gateway would give them, an instance opens {OPENINGS} a second at most, and they end for no other reason than to make room."),
         "Nobody gives up: who waits longer than 5 s for a connection is refused by the gateway, and waits on here.".into(),
     ]
     .into()

@@ -71,6 +71,8 @@ pub enum Resource {
     PoolSize,
     /// Connections of an instance.
     Budget,
+    /// Connections that an instance may open in a second.
+    Openings,
 }
 
 impl Resource {
@@ -91,6 +93,7 @@ impl Resource {
             Self::AuditQueue => "the audit queue's disk",
             Self::PoolSize => "the connections of a tenant",
             Self::Budget => "the budget of connections",
+            Self::Openings => "the openings of connections",
         }
     }
 }

@@ -70,9 +70,17 @@ enum Of {
 pub fn simulate(model: &Model, scenario: &Scenario, extent: Extent) -> Result<Outcome, ScenarioError> {
     scenario.check(model)?;
     let opening = model.opening.ok_or(ScenarioError::NoOpening)?;
+    // Before anything is counted connections are opened, and what has waited for them until then is forgotten.
+    let mut first = Fleet::new(model, scenario, opening, extent);
+    first.fill_by_chance();
+    first.start();
+    first.run(Extent { warmup: 0, requests: extent.warmup, ..extent });
     let mut fleet = Fleet::new(model, scenario, opening, extent);
+    fleet.fill_as(&first);
     fleet.start();
-    Ok(fleet.run(extent))
+    // Those that come first meet nobody.
+    let warmup = extent.warmup / 10;
+    Ok(fleet.run(Extent { warmup, ..extent }))
 }
 
 /// The parts of one instance.
@@ -161,8 +169,8 @@ impl<'a> Fleet<'a> {
         }
     }
 
-    /// Pools as they are after a while, and the first requests.
-    fn start(&mut self) {
+    /// Pools as they may be after a while: a connection each for some tenants.
+    fn fill_by_chance(&mut self) {
         let Scenario { tenants, instances, budget, .. } = *self.scenario;
         for instance in 0..instances {
             let pools = self.instances[instance].pools;
@@ -173,6 +181,19 @@ impl<'a> Fleet<'a> {
                 }
             }
         }
+    }
+
+    /// Pools as another fleet has left them.
+    fn fill_as(&mut self, other: &Self) {
+        for (pools, others) in self.engine.pools.iter_mut().zip(&other.engine.pools) {
+            for (tenant, held) in others.shares() {
+                (0..held).for_each(|_| pools.fill(tenant));
+            }
+        }
+    }
+
+    /// The first requests.
+    fn start(&mut self) {
         match self.scenario.arrival {
             Arrival::Rate { .. } => self.engine.alarm(0.0, Of::Due),
             Arrival::Callers { callers, .. } => {
@@ -181,7 +202,7 @@ impl<'a> Fleet<'a> {
         }
     }
 
-    fn run(mut self, extent: Extent) -> Outcome {
+    fn run(&mut self, extent: Extent) -> Outcome {
         let (mut ended, mut began, mut latencies) = (0, 0.0, Vec::with_capacity(extent.requests));
         let mut waiting_before = 0;
         while let Some(happened) = self.engine.next() {

@@ -293,6 +293,9 @@ impl<T: Copy> Engine<T> {
             Taken::Kept(opened) => opened,
             _ => {
                 job.steps.extend_from_slice(&job.opening);
+                if let Some((pools, ..)) = job.held {
+                    job.steps.push(Step::Away { seconds: self.pools[pools].pace(now) });
+                }
                 now
             }
         };

@@ -10,6 +10,10 @@ const QUANTUM: f64 = 0.05;
 /// Connections that a tenant keeps against all but a tenant that has none.
 const FLOOR: usize = 1;
 
+/// Connections opened in a second at most, once the first few are.
+pub(crate) const OPENINGS: f64 = 100.0;
+const FEW: f64 = 8.0;
+
 /// The pools of one instance.
 #[derive(Debug)]
 pub(crate) struct Pools {
@@ -26,6 +30,8 @@ pub(crate) struct Pools {
     /// Connections in use.
     pub(crate) used: Level,
     pub(crate) opened: u64,
+    /// By when as many would have been opened at that rate as were.
+    paced: f64,
 }
 
 #[derive(Debug, Default)]
@@ -61,7 +67,21 @@ impl Pools {
             held: Level::default(),
             used: Level::default(),
             opened: 0,
+            paced: 0.0,
         }
+    }
+
+    /// How long one who may open a connection waits before he does, so that no more are opened than may be.
+    pub(crate) fn pace(&mut self, now: f64) -> f64 {
+        self.paced = self.paced.max(now) + 1.0 / OPENINGS;
+        (self.paced - FEW / OPENINGS - now).max(0.0)
+    }
+
+    /// How many connections each tenant has.
+    pub(crate) fn shares(&self) -> Vec<(usize, usize)> {
+        let mut shares: Vec<_> = self.by_tenant.iter().map(|(tenant, there)| (*tenant, there.held)).collect();
+        shares.sort_unstable();
+        shares
     }
 
     pub(crate) fn budget(&self) -> usize {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Fleet, Instance};
+use crate::engine::pools::OPENINGS;
 use crate::outcome::{Connections, Outcome, Resource, Use, latency, p95_interval};
 use crate::scenario::{Arrival, Layout, Routing};
 
@@ -32,14 +33,14 @@ impl Fleet<'_> {
             p95_ms: p95_interval(&latencies),
             latency: latency(latencies),
             connections,
-            uses: self.uses(now, requests as f64),
+            uses: self.uses(began, requests as f64),
             keeps_up,
             requests,
         }
     }
 
-    fn uses(&self, now: f64, requests: f64) -> Vec<Use> {
-        let engine = &self.engine;
+    fn uses(&self, began: f64, requests: f64) -> Vec<Use> {
+        let (engine, now) = (&self.engine, self.engine.now());
         let process = |resource, id: usize| {
             let process = &engine.processes[id];
             let host = &engine.hosts[process.host];
@@ -70,6 +71,8 @@ impl Fleet<'_> {
                 of_tenants if of_tenants < pools.budget() => (Resource::PoolSize, of_tenants),
                 _ => (Resource::Budget, pools.budget()),
             };
+            let openings = pools.opened as f64 / (now - began) / OPENINGS;
+            uses.push((Resource::Openings, openings, 0.0));
             uses.push((resource, pools.used.mean(now) / most as f64, 0.0));
         }
         summed(uses, engine.waited_for_connections, requests)
