@@ -242,7 +242,7 @@ impl<'a> Fleet<'a> {
         }
         self.due += match spacing {
             Spacing::Even => 1.0 / per_second,
-            Spacing::Poisson => -(1.0 - self.rng.f64()).ln() / per_second,
+            Spacing::Poisson => exponential(&mut self.rng) / per_second,
         };
         self.engine.alarm(self.due, Of::Due);
     }
@@ -283,7 +283,8 @@ impl<'a> Fleet<'a> {
             let behind = behind.chain([work(server, of_instance.cpu_ms.server), work(self.postgres, cpu.postgres)]);
             self.engine.begin(Of::Behind, behind.collect(), Vec::new());
         }
-        let wake = Step::Wait { seconds: (action.wake_ms + of_all.more_ms) / 2e3 };
+        let more_ms = of_all.more_ms * exponential(&mut self.rng);
+        let wake = Step::Wait { seconds: (action.wake_ms + more_ms) / 2e3 };
         let [disk_seconds, alone] = action.waits_ms(self.rng.f64()).map(|waits| waits / 1e3);
         let of_server = |share: f64| Step::Work { process: server, seconds: server_cpu * share };
         let of_load = self.load.map(|process| Step::Work { process, seconds: cpu.load * on_way / 2e3 });
@@ -377,4 +378,9 @@ impl<'a> Fleet<'a> {
         self.instances[instance].delivery.writing.remove(&tenant);
         self.write(instance);
     }
+}
+
+/// By chance, with the mean 1: hardly any as often as not, and at times a lot.
+fn exponential(rng: &mut Rng) -> f64 {
+    -(1.0 - rng.f64()).ln()
 }

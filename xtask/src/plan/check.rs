@@ -11,7 +11,7 @@ use tare_report::{Section, Table, markdown_of};
 use tare_testbed::{Network, Testbed};
 use tokio_util::sync::CancellationToken;
 
-use super::measure::{AT_A_RATE, Amounts, STEP as CALIBRATION, begun, calibrate, keep};
+use super::measure::{AT_A_RATE, Amounts, JITTER, STEP as CALIBRATION, away, begun, calibrate, keep};
 use super::pass::{BUDGET, Bed, How, WARMUP};
 use super::{read, together};
 use crate::Ending;
@@ -180,12 +180,13 @@ fn predict(model: &Model, tenants: usize, pass: Duration) -> Result<Vec<Compared
             pool_size: *pool_size,
             budget: BUDGET,
             round_trip_ms: *round_trip_ms as f64,
+            jitter_ms: *round_trip_ms as f64 / f64::from(JITTER),
             ..together(action)
         };
         let scenario = match *load {
             Load::Callers(many) => scenario(callers(many)),
             Load::Share(share) => {
-                let near = Scenario { round_trip_ms: 0.0, ..scenario(callers(MANY)) };
+                let near = Scenario { round_trip_ms: 0.0, jitter_ms: 0.0, ..scenario(callers(MANY)) };
                 let most = simulate(model, &near, Extent::default())?.throughput;
                 // In whole tens, for a table.
                 let per_second = (most * share / 10.0).round().max(1.0) * 10.0;
@@ -234,7 +235,7 @@ async fn measure(
         for one in compared.iter_mut() {
             let Scenario { action, arrival, pool_size, round_trip_ms, .. } = &one.scenario;
             progress.at(format!("{}, round {} of {}", name(&one.scenario), round + 1, amounts.rounds));
-            testbed.put_at(Network::at(Duration::from_secs_f64(round_trip_ms / 1e3))).await?;
+            testbed.put_at(away(Duration::from_secs_f64(round_trip_ms / 1e3))).await?;
             let bed = Bed::start(program, testbed, *pool_size, true, *round_trip_ms).await?;
             let (rate, concurrency) = match *arrival {
                 Arrival::Callers { callers, .. } => (None, callers),

@@ -30,6 +30,8 @@ const RATES: [f64; 2] = [100.0, 500.0];
 pub const AT_A_RATE: usize = 64;
 /// As far away as it is measured.
 const FAR: Duration = Duration::from_millis(10);
+/// Its jitter is a part of it.
+pub const JITTER: u32 = 10;
 /// Requests at a time there.
 const CONCURRENCY_FAR: usize = 16;
 /// Connections to one tenant's database at most: the usual, and the fewest.
@@ -106,6 +108,11 @@ pub fn from_root(file: &Path) -> PathBuf {
     if file.is_absolute() { file.to_owned() } else { workspace::root().join(file) }
 }
 
+/// A distance, with the jitter that named ones have: without it those who wait for it fall in step.
+pub fn away(round_trip: Duration) -> Network {
+    Network { round_trip, jitter: round_trip / JITTER, bandwidth: None }
+}
+
 /// Measures everything that a model needs.
 pub async fn calibrate(
     mut calibration: Calibration,
@@ -147,7 +154,7 @@ pub async fn calibrate(
     }
     bed.stop().await?;
 
-    testbed.put_at(Network::at(FAR)).await?;
+    testbed.put_at(away(FAR)).await?;
     let far_ms = FAR.as_secs_f64() * 1e3;
     for pool_size in [usual, fewest] {
         let bed = Bed::start(program, testbed, pool_size, true, far_ms).await?;

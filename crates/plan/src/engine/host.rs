@@ -9,7 +9,7 @@ use super::level::Level;
 use super::{At, JobId};
 
 /// How often the next is who has waited longest.
-const IN_TURN: f64 = 0.5;
+const IN_TURN: f64 = 0.25;
 
 /// A machine: so many cores, which all that runs shares equally, and nothing runs on more than one.
 #[derive(Debug)]
