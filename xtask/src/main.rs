@@ -1,4 +1,4 @@
-//! The commands: `cargo xtask perf`, `bench`, `stress`, `calibrate`, `profile`, `compare`, `torture`, `fleet`, `report`, `history`,
+//! The commands: `cargo xtask perf`, `bench`, `stress`, `calibrate`, `profile`, `compare`, `plan`, `torture`, `fleet`, `report`, `history`,
 //! `baseline`, `serve`, `db`.
 //!
 //! Orchestration only. What is measured is in the other crates; here it is put in order, shown while it runs, and judged.
@@ -25,6 +25,7 @@ mod matrix;
 mod merge;
 mod pass;
 mod perf;
+mod plan;
 mod profile;
 mod progress;
 mod report;
@@ -84,6 +85,7 @@ async fn run(command: Command, stop: CancellationToken) -> Result<Ending> {
         Command::Compare(options) => compare::run(options, stop).await,
         Command::Torture(options) => torture::run(options, stop).await,
         Command::Fleet(options) => fleet::run(*options, stop).await,
+        Command::Plan(options) => plan::run(*options, stop).await,
         Command::Report(options) => report::run(&options),
         Command::History(options) => history::run(&options),
         Command::Baseline(command) => baseline::run(&command),

@@ -91,6 +91,11 @@ impl Service {
         }
     }
 
+    /// Its process, while there is one.
+    pub fn id(&self) -> Option<u32> {
+        self.process.id()
+    }
+
     /// Where actions are executed.
     pub fn url(&self) -> String {
         format!("{}/v1/actions/execute", self.url)

@@ -155,7 +155,7 @@ impl Network {
 }
 
 /// The machine a run was made on.
-#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Machine {
     /// Operating system and kernel.
     pub system: String,

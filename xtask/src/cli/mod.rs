@@ -5,6 +5,7 @@ mod calibrate;
 mod compare;
 mod fleet;
 mod load;
+mod plan;
 mod profile;
 mod torture;
 
@@ -20,6 +21,7 @@ pub use self::calibrate::{Calibrate, CalibrationPart};
 pub use self::compare::Compare;
 pub use self::fleet::{Fleet, FleetCommand, FleetFixture};
 pub use self::load::{Format, Merge, Stress, StressCommand, Subject};
+pub use self::plan::{CALIBRATION, CheckPlan, MeasurePlan, Plan, PlanCommand, Route};
 pub use self::profile::Profile;
 pub use self::torture::Torture;
 
@@ -47,6 +49,9 @@ pub enum Command {
     Profile(Box<Profile>),
     /// Two states of the code, measured in turns: what is faster, what is slower, and how sure that is.
     Compare(Compare),
+    /// What a fleet would do: so many tenants, instances, connections, so far apart, simulated from what this machine was measured
+    /// to do; and what to change next.
+    Plan(Box<Plan>),
     /// What goes wrong in production, on purpose: databases, connections, clients and the server itself, under load, and whether
     /// everything that was acknowledged is there once afterwards.
     Torture(Torture),
