@@ -10,7 +10,7 @@
 //!   served, also when there are more of them than connections;
 //! * a connection that goes to another request of the same tenant is handed over as it is.
 //!
-//! The budget may become another while it is in use. Connections beyond it are closed when they come back, before all else.
+//! The budget may become another while it is in use. As long as there are connections beyond it, those that come back are closed.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -105,7 +105,8 @@ impl<C> Budget<C> {
         self.lock().held
     }
 
-    /// From now on connections at most. Returns how many of those there are should be closed for it, and [told](Self::closing).
+    /// From now on connections at most. Returns how many of those that nobody uses should be closed, and [told](Self::closing): what is
+    /// beyond that, and for who waits, for what was being closed for them may not be theirs any more.
     pub(super) fn resize(self: &Arc<Self>, size: usize) -> usize {
         let mut queue = self.lock();
         queue.size = size;
@@ -117,12 +118,12 @@ impl<C> Budget<C> {
             granted.push(first);
         }
         self.count(&queue);
-        let beyond = queue.beyond().saturating_sub(queue.closing);
+        let wanted = queue.wanted();
         drop(queue);
         for Waiter { share, grant, .. } in granted {
             let _ = grant.send(Grant::Permit(self.permit(&share)));
         }
-        beyond
+        wanted
     }
 
     /// Whether a returned connection should be [placed](Self::place). Costs one atomic read.
@@ -168,7 +169,8 @@ impl<C> Budget<C> {
     /// the tenant keeps against those that have a connection, `age` how long ago it was opened.
     pub(super) fn place(&self, share: &Arc<Share>, others: usize, floor: usize, age: Duration) -> Placement<C> {
         let mut queue = self.lock();
-        if queue.beyond() > queue.closing {
+        // Who waits is then served by what is opened anew: a share may be of connections that are being closed.
+        if queue.beyond() > 0 && queue.wanted() > 0 {
             queue.closing += 1;
             self.count(&queue);
             return Placement::Close;
@@ -223,8 +225,7 @@ impl<C> Budget<C> {
     }
 
     fn count(&self, queue: &Queue<C>) {
-        let wanted = (queue.waiters.len() + queue.beyond()).saturating_sub(queue.closing);
-        self.wanted.store(wanted, Ordering::Relaxed);
+        self.wanted.store(queue.wanted(), Ordering::Relaxed);
     }
 
     fn lock(&self) -> MutexGuard<'_, Queue<C>> {
@@ -236,6 +237,11 @@ impl<C> Queue<C> {
     /// Permits that are held beyond the size.
     fn beyond(&self) -> usize {
         self.held.saturating_sub(self.size)
+    }
+
+    /// Connections that have to be closed yet.
+    fn wanted(&self) -> usize {
+        (self.waiters.len() + self.beyond()).saturating_sub(self.closing)
     }
 }
 

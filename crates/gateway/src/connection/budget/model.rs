@@ -178,11 +178,11 @@ impl World {
 
     fn resize(&mut self, size: usize) {
         self.size = size;
-        let beyond = self.budget.resize(size);
+        let wanted = self.budget.resize(size);
         self.grant();
-        assert_eq!(beyond, self.out.saturating_sub(size).saturating_sub(self.awaited));
+        assert_eq!(wanted, (self.queue.len() + self.out.saturating_sub(size)).saturating_sub(self.awaited));
         // As the pools do.
-        for _ in 0..beyond.min(self.idle.len()) {
+        for _ in 0..wanted.min(self.idle.len()) {
             self.budget.closing();
             self.awaited += 1;
             self.closing.extend(self.idle.pop());
@@ -261,7 +261,7 @@ impl World {
     /// What the rules on top of the budget say.
     fn placement(&self, tenant: usize, aged: bool, others: usize) -> Expected {
         let tenant_of = |id: &usize| self.waiting.iter().find(|waiting| waiting.id == *id).expect("it waits").tenant;
-        if self.out > self.size + self.awaited {
+        if self.out > self.size {
             return Expected::Close;
         }
         let Some(first) = self.queue.front().map(tenant_of) else { return Expected::Keep };
