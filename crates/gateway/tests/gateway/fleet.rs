@@ -85,7 +85,7 @@ async fn the_budget_is_divided_among_those_that_are_there_and_never_exceeded() {
     };
     let ((), most) = tokio::join!(coming_and_going, sampling);
     assert!(most <= BUDGET as i64, "{most} connections at a time");
-    assert!(most > SHARED as i64, "the budget was spent: {most}");
+    assert!(most > BUDGET as i64 / 2, "the budget is in use: {most}");
     for caller in callers {
         assert!(caller.await.unwrap() > 0);
     }
