@@ -26,6 +26,8 @@ const STEP: &str = "check";
 /// How far throughput and P95 may be off.
 const THROUGHPUT_WITHIN: f64 = 0.1;
 const P95_WITHIN: f64 = 0.2;
+/// Processors that others may keep busy at most for times to be judged.
+const DISTURBED: f64 = 0.5;
 /// Simulated passes of each.
 const SEEDS: u64 = 9;
 /// Callers that saturate the server: rates are shares of what is predicted for them.
@@ -161,11 +163,22 @@ pub async fn run(options: CheckPlan, stop: CancellationToken) -> Result<Ending> 
         let passes: Vec<_> = compared.iter().flat_map(|one| &one.measured).collect();
         write_atomically(&session.beside("plan-check.json"), &serde_json::to_string_pretty(&passes)?)?;
         write_atomically(&session.beside("plan-check.md"), &markdown_of(&[section]))?;
+        let disturbed = compared.iter().map(|one| least_others(&one.measured)).fold(0.0, f64::max);
+        anyhow::ensure!(
+            disturbed <= DISTURBED,
+            "others kept {disturbed:.2} processors busy even in the quietest pass of a configuration, and times cannot be judged by that; \
+             run it again when nobody else uses this machine"
+        );
         session.evidence.checks.extend(compared.iter().flat_map(judged));
         Ok(())
     };
     let measured = measured.await;
     session.finish(measured)
+}
+
+/// Processors that others kept busy in the pass that was disturbed least.
+fn least_others(passes: &[Observation]) -> f64 {
+    passes.iter().map(|pass| pass.others).fold(f64::INFINITY, f64::min)
 }
 
 /// What is predicted, before anything of it is measured.
