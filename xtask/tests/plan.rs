@@ -116,7 +116,7 @@ fn it_is_a_page_and_a_picture_too_and_says_when_it_does_not_keep_up() {
     assert!(svg.starts_with("<svg") && svg.contains("requests per second"), "{svg}");
     assert!(fs::read_to_string(&page).unwrap().contains("P95 by load"));
 
-    let too_much = run(plan(&["--rate", "50000", "--extrapolate"]));
+    let too_much = run(plan(&["--rate", "20000", "--extrapolate"]));
     assert_eq!(too_much.code, Some(1), "{}", too_much.said);
     assert!(too_much.shown.contains("does not keep up"), "{}", too_much.shown);
 }

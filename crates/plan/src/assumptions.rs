@@ -3,6 +3,7 @@
 use crate::engine::pools::OPENINGS;
 use crate::model::Model;
 use crate::scenario::{Arrival, Layout, Scenario, Spacing};
+use crate::simulate::AT_A_TIME;
 
 /// What a simulation of `scenario` takes for granted, a sentence each.
 pub fn assumptions(model: &Model, scenario: &Scenario) -> Vec<String> {
@@ -49,7 +50,7 @@ pub fn assumptions(model: &Model, scenario: &Scenario) -> Vec<String> {
             model.opening.map_or(0.0, |opening| opening.round_trips),
         ),
         format!("Connections go to whom the gateway would give them, an instance opens {OPENINGS} a second at most, and they end for no other reason than to make room."),
-        "Nobody gives up: who waits longer than 5 s for a connection is refused by the gateway, and waits on here.".into(),
+        format!("Nobody gives up and nobody is refused: who would be one more than {AT_A_TIME} at an instance, or waits longer than 5 s for a connection, waits on here."),
     ]
     .into()
 }

@@ -22,6 +22,8 @@ pub struct Model {
     pub cores: usize,
     /// Share of its processor time that could be used at most, others included: what is ready does not find an idle core at once.
     pub usable: f64,
+    /// Processors that others kept busy meanwhile, in the worst of the passes that count.
+    pub others: f64,
     /// Threads that sent.
     pub load_threads: usize,
     /// Threads of the server.
@@ -127,6 +129,12 @@ impl Model {
             server_threads: calibration.server_threads,
             budget: calibration.budget,
             usable: usable(calibration),
+            others: actions
+                .keys()
+                .flat_map(|name| next_to_it(calibration, name))
+                .flatten()
+                .map(|pass| pass.others)
+                .fold(0.0, f64::max),
             opening: opening(calibration),
             relay_ms: relay(calibration),
             actions,

@@ -39,7 +39,7 @@ pub enum Arrival {
         per_second: f64,
         /// How far apart they are.
         spacing: Spacing,
-        /// Requests under way at most, the others wait to be sent; without bound when it is nothing.
+        /// Requests under way at most, the others wait to be sent; as many as the instances take when it is nothing.
         at_a_time: Option<usize>,
     },
     /// From so many callers, each of which sends the next when the last is answered.

@@ -22,6 +22,9 @@ const WRITERS: usize = 4;
 const BEFORE: f64 = 0.5;
 const UNTIL_RELEASE: f64 = 0.25;
 
+/// Requests that an instance takes at a time.
+pub(crate) const AT_A_TIME: usize = 1_024;
+
 /// How much is simulated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Extent {
@@ -236,7 +239,9 @@ impl<'a> Fleet<'a> {
     fn request_is_due(&mut self) {
         let Arrival::Rate { per_second, spacing, at_a_time } = self.scenario.arrival else { return };
         let now = self.engine.now();
-        match at_a_time.is_some_and(|most| self.under_way >= most) {
+        // The server refuses who would be one more. Here he waits, and it shows that there are too many.
+        let most = at_a_time.unwrap_or(AT_A_TIME * self.instances.len());
+        match self.under_way >= most {
             true => self.unsent.push_back(now),
             false => self.send(now),
         }

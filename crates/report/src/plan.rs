@@ -6,6 +6,8 @@ use tare_plan::{Arrival, Layout, Model, Outcome, Planned, Routing, Scenario, Use
 use crate::plot::{Axis, Chart, Line, Plot, Scale, Unit, svg};
 use crate::section::{Section, Table};
 
+/// More processors than this others may not keep busy unsaid.
+const DISTURBED: f64 = 0.3;
 /// Lines that one picture can hold.
 const LINES: usize = 6;
 
@@ -177,6 +179,13 @@ fn fit(model: &Model) -> Section {
             )
         })
         .collect();
+    if model.others > DISTURBED {
+        paragraphs.push(format!(
+            "Others kept up to {:.2} processors busy while this was measured, and times are too long by what they took. Measure again when \
+             nobody else uses the machine.",
+            model.others
+        ));
+    }
     paragraphs.extend(model.opening.map(|opening| {
         format!(
             "Opening a connection takes {} of the server, {} of PostgreSQL, {} besides, and {} round trips.",
