@@ -90,14 +90,15 @@ pub(crate) struct Process {
     threads: usize,
     running: usize,
     queue: VecDeque<(JobId, f64)>,
-    pub(crate) busy: Level,
+    /// Seconds of work that were done, in all.
+    pub(crate) worked: f64,
     /// Seconds that work has waited for a thread or a core, in all.
     pub(crate) waited: f64,
 }
 
 impl Process {
     pub(crate) fn new(host: usize, threads: usize) -> Self {
-        Self { host, threads, running: 0, queue: VecDeque::new(), busy: Level::default(), waited: 0.0 }
+        Self { host, threads, running: 0, queue: VecDeque::new(), worked: 0.0, waited: 0.0 }
     }
 
     pub(crate) fn threads(&self) -> usize {
@@ -105,25 +106,23 @@ impl Process {
     }
 
     /// Whether a thread is free, which then takes it; else it waits.
-    pub(crate) fn arrive(&mut self, now: f64, job: JobId, seconds: f64) -> bool {
+    pub(crate) fn arrive(&mut self, job: JobId, seconds: f64) -> bool {
         if self.running == self.threads {
             self.queue.push_back((job, seconds));
             return false;
         }
         self.running += 1;
-        self.busy.set(now, self.running as f64);
         true
     }
 
     /// A thread is done, and takes the next of those that wait. What is ready at the same time is not always taken in the order in
     /// which it became so: in turn, or any.
-    pub(crate) fn depart(&mut self, now: f64, rng: &mut Rng) -> Option<(JobId, f64)> {
+    pub(crate) fn depart(&mut self, rng: &mut Rng) -> Option<(JobId, f64)> {
         let waiting = self.queue.len();
         let nth = if waiting == 0 || rng.f64() < IN_TURN { 0 } else { rng.usize(..waiting) };
         let next = self.queue.remove(nth);
         if next.is_none() {
             self.running -= 1;
-            self.busy.set(now, self.running as f64);
         }
         next
     }

@@ -176,8 +176,7 @@ impl<T: Copy> Engine<T> {
         let now = self.now;
         self.hosts.iter_mut().for_each(|host| host.busy.restart(now));
         for process in &mut self.processes {
-            process.busy.restart(now);
-            process.waited = 0.0;
+            (process.worked, process.waited) = (0.0, 0.0);
         }
         for disk in &mut self.disks {
             disk.busy.restart(now);
@@ -240,7 +239,7 @@ impl<T: Copy> Engine<T> {
             match step {
                 Step::Work { process, seconds } => {
                     job.work = seconds;
-                    if self.processes[process].arrive(now, id, seconds) {
+                    if self.processes[process].arrive(id, seconds) {
                         self.run(Running { process, job: id }, seconds);
                     }
                     return None;
@@ -321,9 +320,10 @@ impl<T: Copy> Engine<T> {
         let now = self.now;
         let Some(Running { process, job }) = self.hosts[host].end(now) else { return };
         let Job { since, work, .. } = *self.jobs.get(job);
+        self.processes[process].worked += work;
         self.processes[process].waited += (now - since - work).max(0.0);
         self.ready.push_back(job);
-        match self.processes[process].depart(now, &mut self.rng) {
+        match self.processes[process].depart(&mut self.rng) {
             Some((next, seconds)) => self.run(Running { process, job: next }, seconds),
             None => self.foresee_work(host),
         }

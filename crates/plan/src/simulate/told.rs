@@ -45,7 +45,7 @@ impl Fleet<'_> {
             let process = &engine.processes[id];
             let host = &engine.hosts[process.host];
             let threads = (process.threads() as f64).min(host.cores());
-            (resource, process.busy.mean(now).min(threads) / threads, process.waited)
+            (resource, process.worked / (now - began) / threads, process.waited)
         };
         let disk = |resource, id: usize| (resource, engine.disks[id].busy.mean(now), engine.disks[id].waited);
         let host = |resource, id: usize| {
