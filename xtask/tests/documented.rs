@@ -154,7 +154,9 @@ impl Bed {
                 add(&judged);
             }
             "plan" if !is("check") => {
-                add(&["--requests", "1000"]);
+                if !is("--requests") {
+                    add(&["--requests", "1000"]);
+                }
                 // A fresh clone was not measured.
                 if !is("--calibration") {
                     add(&["--calibration", &self.here("docs/evidence/plan.json")]);
