@@ -3,7 +3,7 @@
 use std::fmt;
 
 use anyhow::{Context, Result};
-use tare_gateway::Strategy;
+use tare_gateway::{Fix, Strategy};
 use tare_testbed::{Bouncer, PoolMode, Testbed};
 
 use crate::progress::Progress;
@@ -11,6 +11,7 @@ use crate::service::Way;
 
 /// Connections that a PgBouncer keeps for a login at most: for as many requests at a time as the matrix has, and some.
 const KEPT: u32 = 16;
+
 /// A strategy, which is tried with something besides its fixes or nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tried {
@@ -33,10 +34,7 @@ pub enum Beside {
 /// What is tried, and what it is held against.
 pub const ALTERNATIVES: [(Tried, Strategy); 4] = [
     (Tried { strategy: Strategy::BEFORE, beside: Some(Beside::Pooler) }, Strategy::BEFORE),
-    (
-        Tried { strategy: Strategy::BEFORE, beside: Some(Beside::Pooler) },
-        Strategy::BEFORE.with(tare_gateway::Fix::Pooling),
-    ),
+    (Tried { strategy: Strategy::BEFORE, beside: Some(Beside::Pooler) }, Strategy::BEFORE.with(Fix::Pooling)),
     (Tried { strategy: Strategy::AFTER, beside: Some(Beside::PoolerAndPools) }, Strategy::AFTER),
     (Tried { strategy: Strategy::AFTER, beside: Some(Beside::CachedReads) }, Strategy::AFTER),
 ];

@@ -150,6 +150,13 @@ impl Bouncer {
     }
 }
 
+/// The logins of `fixture`, as PgBouncer reads them.
+pub fn pgbouncer_logins(fixture: &Fixture) -> String {
+    let tenants = fixture.tenants().iter().map(|tenant| &tenant.login);
+    let line = |login: &Login| format!("\"{}\" \"{}\"\n", login.role, login.password());
+    std::iter::once(fixture.control()).chain(tenants).map(line).collect()
+}
+
 /// Whether there is a PgBouncer to start.
 pub fn has_pgbouncer() -> bool {
     find_program().is_some()
@@ -222,9 +229,7 @@ fn write_files(
              client_tls_key_file = {at}/server.key\n"
         );
     }
-    let logins = std::iter::once(fixture.control()).chain(fixture.tenants().iter().map(|tenant| &tenant.login));
-    let logins: String = logins.map(|login| format!("\"{}\" \"{}\"\n", login.role, login.password())).collect();
-    file("logins", &logins)?;
+    file("logins", &pgbouncer_logins(fixture))?;
     file("settings", &settings)?;
     file("log", "")
 }

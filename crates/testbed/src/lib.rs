@@ -28,7 +28,7 @@ mod server;
 mod testbed;
 mod token;
 
-pub use bouncer::{Bouncer, PoolMode, has_pgbouncer};
+pub use bouncer::{Bouncer, PoolMode, has_pgbouncer, pgbouncer_logins};
 pub use data::Part;
 pub use error::Error;
 pub use fixture::{Fixture, Login, Size, TenantFixture, User};

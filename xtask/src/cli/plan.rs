@@ -116,7 +116,14 @@ pub struct MeasurePlan {
     #[arg(long, value_name = "FILE", default_value = CALIBRATION)]
     pub calibration: PathBuf,
 
-    /// Fewer and shorter passes: half a minute.
+    #[command(flatten)]
+    pub passes: Passes,
+}
+
+/// How it is measured.
+#[derive(Debug, Args)]
+pub struct Passes {
+    /// Fewer and shorter passes.
     #[arg(long)]
     pub quick: bool,
 
@@ -132,14 +139,8 @@ pub struct CheckPlan {
     #[arg(long, value_name = "FILE")]
     pub calibration: Option<PathBuf>,
 
-    /// Fewer and shorter passes.
-    #[arg(long)]
-    pub quick: bool,
-
     #[command(flatten)]
-    pub postgres: Postgres,
-    #[command(flatten)]
-    pub judged: Judged,
+    pub passes: Passes,
 }
 
 /// Which instance a request goes to.

@@ -5,7 +5,7 @@ use std::io::Write;
 
 use anyhow::{Context, Result};
 use serde::Serialize;
-use tare_testbed::{Fixture, Login, Provider, Size, Template, Testbed};
+use tare_testbed::{Fixture, Provider, Size, Template, Testbed, pgbouncer_logins};
 use tokio_util::sync::CancellationToken;
 
 use crate::Ending;
@@ -61,7 +61,7 @@ fn write(fixture: &Fixture, options: &FleetFixture) -> Result<()> {
         let written = private_file(&path)?.write_all(content.as_bytes());
         written.with_context(|| format!("cannot write {}", path.display()))
     };
-    file("logins", &logins(fixture))?;
+    file("logins", &pgbouncer_logins(fixture))?;
     file("control-url", &fixture.control().url_at(fixture.server(), options.route.clone()))?;
     file("jwt-secret", fixture.secret().expose())?;
     let (mix, bodies) = requests(fixture, &options.action)?;
@@ -70,13 +70,6 @@ fn write(fixture: &Fixture, options: &FleetFixture) -> Result<()> {
     }
     file("mix.toml", &toml::to_string(&mix)?)?;
     file("ready", "")
-}
-
-/// As PgBouncer reads them.
-fn logins(fixture: &Fixture) -> String {
-    let tenants = fixture.tenants().iter().map(|tenant| &tenant.login);
-    let line = |login: &Login| format!("\"{}\" \"{}\"\n", login.role, login.password());
-    std::iter::once(fixture.control()).chain(tenants).map(line).collect()
 }
 
 /// An action for each user, and the bodies that each picks from, by the file they are to lie in.

@@ -89,17 +89,17 @@ struct Compared<'a> {
 
 /// `cargo xtask plan check`.
 pub async fn run(options: CheckPlan, stop: CancellationToken) -> Result<Ending> {
-    let amounts = Amounts::of(options.quick);
+    let amounts = Amounts::of(options.passes.quick);
     let each = amounts.pass + Duration::from_millis(900);
     let mut plan = vec![(POSTGRES.to_owned(), Duration::from_secs(6)), (BUILD.to_owned(), Duration::from_secs(5))];
     plan.extend(options.calibration.is_none().then(|| (CALIBRATION.to_owned(), amounts.usual())));
     plan.push((STEP.to_owned(), each * (CONFIGURATIONS.len() * amounts.rounds) as u32));
-    let begin = Begin { command: "plan check", network: Network::LOOPBACK, quick: options.quick };
+    let begin = Begin { command: "plan check", network: Network::LOOPBACK, quick: options.passes.quick };
     let given = options.calibration.as_deref().map(read).transpose()?;
-    let mut session = Session::begin(begin, &options.judged, &plan, stop)?;
+    let mut session = Session::begin(begin, &options.passes.judged, &plan, stop)?;
     let measured = async {
         let (progress, stop) = (session.progress.clone(), session.stop.clone());
-        let mut testbed = session.testbed(options.postgres).await?;
+        let mut testbed = session.testbed(options.passes.postgres).await?;
         let built = session.step(BUILD, build::build(&progress, false)).await?;
         let model = match given {
             Some(model) => model,

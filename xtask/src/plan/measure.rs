@@ -62,17 +62,17 @@ impl Amounts {
 
 /// `cargo xtask plan measure`.
 pub async fn run(options: MeasurePlan, stop: CancellationToken) -> Result<Ending> {
-    let amounts = Amounts::of(options.quick);
+    let amounts = Amounts::of(options.passes.quick);
     let plan = [
         (POSTGRES.to_owned(), Duration::from_secs(6)),
         (BUILD.to_owned(), Duration::from_secs(5)),
         (STEP.to_owned(), amounts.usual()),
     ];
-    let begin = Begin { command: "plan measure", network: Network::LOOPBACK, quick: options.quick };
-    let mut session = Session::begin(begin, &options.judged, &plan, stop)?;
+    let begin = Begin { command: "plan measure", network: Network::LOOPBACK, quick: options.passes.quick };
+    let mut session = Session::begin(begin, &options.passes.judged, &plan, stop)?;
     let measured = async {
         let progress = session.progress.clone();
-        let mut testbed = session.testbed(options.postgres).await?;
+        let mut testbed = session.testbed(options.passes.postgres).await?;
         let built = session.step(BUILD, build::build(&progress, false)).await?;
         let begun = begun(&session);
         let stop = session.stop.clone();

@@ -149,16 +149,17 @@ impl Connections {
     pub(crate) async fn listen(&self, database: &Database, heard: UnboundedSender<String>) -> Result<Client, Error> {
         match &self.pools {
             Some(pools) => pools.listen(database, heard).await,
-            None => {
-                let opened = open::open(&database.config, &self.tls, Some(heard), ()).await;
-                opened.map(|(client, _)| client).map_err(Error::Unreachable)
-            }
+            None => self.alone(database, Some(heard)).await,
         }
     }
 
     /// A connection of its own to `database` that does not count in the budget.
     pub(crate) async fn apart(&self, database: &Database) -> Result<Client, Error> {
-        let opened = open::open(&database.config, &self.tls, None, ()).await;
+        self.alone(database, None).await
+    }
+
+    async fn alone(&self, database: &Database, heard: Option<UnboundedSender<String>>) -> Result<Client, Error> {
+        let opened = open::open(&database.config, &self.tls, heard, ()).await;
         opened.map(|(client, _)| client).map_err(Error::Unreachable)
     }
 

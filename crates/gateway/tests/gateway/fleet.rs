@@ -151,3 +151,22 @@ async fn more_instances_than_were_allowed_for_are_not_let_in_until_one_ends() {
     let Err(SetupError::Fleet(reason)) = Gateway::new(settings) else { panic!("there is nothing to share") };
     assert_eq!((reason.budget, reason.most), (MOST, MOST));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_budget_is_changed_in_one_instance_after_the_other() {
+    let fixture = bed::fixture(Size::SMALL).await;
+    let begin = |instance: &str, budget: usize| {
+        let mut settings = settings(&fixture, instance);
+        settings.pool.budget = budget;
+        Gateway::new(settings).unwrap()
+    };
+    let mut fleet = [begin("one", BUDGET), begin("other", BUDGET)];
+    for (nth, name) in ["one", "other"].into_iter().enumerate() {
+        let both = async || fleet.iter().all(|gateway| quota(gateway) == SHARED / 2);
+        eventually("as long as one was told the smaller budget, both go by that", both).await;
+        let before = std::mem::replace(&mut fleet[nth], begin(name, 2 * BUDGET));
+        before.close().await;
+    }
+    let larger = (2 * BUDGET - MOST) / 2;
+    eventually("then by the larger", async || fleet.iter().all(|gateway| quota(gateway) == larger)).await;
+}

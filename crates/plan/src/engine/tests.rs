@@ -31,8 +31,13 @@ fn exponential(rng: &mut Rng, mean: f64) -> f64 {
 
 /// Arrivals by chance at `rate`, at `threads` of one process on as many cores.
 fn open(rate: f64, threads: usize, work: Work, seed: u64) -> Seen {
+    open_on(threads as f64, rate, threads, work, seed)
+}
+
+/// The same on `cores`.
+fn open_on(cores: f64, rate: f64, threads: usize, work: Work, seed: u64) -> Seen {
     let (mut engine, mut rng) = (Engine::new(0), Rng::with_seed(seed));
-    let host = engine.host(threads as f64);
+    let host = engine.host(cores);
     let process = engine.process(host, threads);
     engine.alarm(0.0, -1.0);
     let (mut ended, mut times, mut there) = (0, 0.0, level::Level::default());
@@ -62,7 +67,7 @@ fn open(rate: f64, threads: usize, work: Work, seed: u64) -> Seen {
         time: times / JOBS as f64,
         there: there.mean(now),
         throughput: JOBS as f64 / now,
-        share: engine.hosts[host].busy.mean(now) / threads as f64,
+        share: engine.hosts[host].busy.mean(now) / cores,
     }
 }
 
@@ -106,29 +111,7 @@ fn several_threads_wait_as_m_m_c_does() {
 fn who_shares_one_core_takes_as_long_as_m_m_1_whatever_the_work() {
     // Without a bound of threads the core is shared, which takes no notice of how work is distributed.
     for work in [Work::Exponential, Work::Fixed] {
-        let (mut engine, mut rng) = (Engine::new(0), Rng::with_seed(4));
-        let host = engine.host(1.0);
-        let process = engine.process(host, usize::MAX);
-        engine.alarm(0.0, -1.0);
-        let (mut ended, mut times) = (0, 0.0);
-        while let Some(happened) = engine.next() {
-            let now = engine.now();
-            match happened {
-                Happened::Alarm(_) => {
-                    let seconds = match work {
-                        Work::Exponential => exponential(&mut rng, 1.0),
-                        Work::Fixed => 1.0,
-                    };
-                    engine.begin(now, vec![Step::Work { process, seconds }], Vec::new());
-                    engine.alarm(now + exponential(&mut rng, 2.0), -1.0);
-                }
-                Happened::Ended(since) => (ended, times) = (ended + 1, times + now - since),
-            }
-            if ended == JOBS {
-                break;
-            }
-        }
-        is_about(times / JOBS as f64, 2.0);
+        is_about(open_on(1.0, 0.5, usize::MAX, work, 4).time, 2.0);
     }
 }
 
