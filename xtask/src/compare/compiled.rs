@@ -82,8 +82,8 @@ fn names(folder: &Path) -> Vec<String> {
     entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
 }
 
-/// With its time, by which cargo goes.
-fn copy(from: &Path, to: &Path) -> io::Result<()> {
+/// A file with its time, by which cargo and git go, or a folder of them.
+pub fn copy(from: &Path, to: &Path) -> io::Result<()> {
     if from.is_dir() {
         fs::create_dir_all(to)?;
         return names(from).iter().try_for_each(|name| copy(&from.join(name), &to.join(name)));

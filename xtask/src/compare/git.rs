@@ -1,6 +1,5 @@
 //! The states of the code that git knows, and one worktree to check them out in.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -8,6 +7,8 @@ use anyhow::{Context, Result, bail, ensure};
 use tare_evidence::State;
 use tare_testbed::{PrivateFolder, Reaper};
 use xshell::{Cmd, Shell, cmd};
+
+use super::compiled::copy;
 
 /// What a hook of git's sets, and would lead us into another repository or index.
 const OF_A_HOOK: [&str; 4] = ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX"];
@@ -77,7 +78,8 @@ impl Repository {
         let folder = PrivateFolder::new()?;
         let index = folder.path().join("index");
         let of_user = self.read(&["rev-parse", "--path-format=absolute", "--git-path", "index"])?;
-        fs::copy(&of_user, &index).with_context(|| format!("cannot read git's index {of_user}"))?;
+        // With its time: a file changed in the moment that the index was written is known by that, and read.
+        copy(Path::new(&of_user), &index).with_context(|| format!("cannot read git's index {of_user}"))?;
         let with_index = |arguments: &[&str]| self.git(arguments).env("GIT_INDEX_FILE", &index);
         let top = self.read(&["rev-parse", "--show-toplevel"])?;
         with_index(&["-C", &top, "add", "--all"]).run().context("git cannot read the working tree")?;
@@ -152,6 +154,8 @@ impl<'a> Worktree<'a> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use tempfile::TempDir;
 
     use super::*;
@@ -206,6 +210,23 @@ mod tests {
         assert!(!scratch.repository.agree_in(&clean, &source, &["changed"]));
         assert!(scratch.repository.agree_in(&clean, &source, &["kept"]));
         assert!(scratch.repository.has(&source, "new") && !scratch.repository.has(&clean, "new"));
+    }
+
+    /// A file that was changed in the same tick as the index was written looks as it did before, but for what is in it.
+    #[test]
+    fn what_was_changed_in_the_moment_the_index_was_written_is_seen() {
+        let scratch = Scratch::new();
+        scratch.git(&["config", "core.trustctime", "false"]);
+        let (file, index) = (scratch.folder.path().join("changed"), scratch.folder.path().join(".git/index"));
+        let at_the_moment = |path: &Path| {
+            let moment = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_700_000_000);
+            fs::File::options().write(true).open(path).unwrap().set_modified(moment).unwrap();
+        };
+        at_the_moment(&file);
+        scratch.git(&["update-index", "--refresh"]);
+        scratch.write("changed", "2");
+        [&file, &index].map(|path| at_the_moment(path));
+        assert!(scratch.repository.working_tree().unwrap().state.dirty);
     }
 
     #[test]

@@ -74,15 +74,14 @@ async fn a_tenant_whose_login_changes_is_reached_with_the_new_one() {
     bed.look().await.unwrap();
     let (tenant, control) = (&bed.fixture.tenants()[0], bed.control().await);
     control.batch_execute(&format!("alter role {} password 'another'", tenant.login.role)).await.unwrap();
-    let opened = || bed.gateway.metrics().pools.unwrap().opened;
-    let before = opened();
+    let changes = bed.cache().changes;
     let sql = "update control.tenants set password = 'another' where id = $1";
     control.execute(sql, &[&tenant.id]).await.unwrap();
-    // That a change was told is counted a moment before anything is forgotten.
-    let reached_anew = async || {
-        bed.look().await.unwrap();
-        opened() > before
-    };
+    eventually("the change is heard of", async || bed.cache().changes > changes).await;
+    // It is counted a moment before anything is forgotten.
+    let opened = || bed.gateway.metrics().pools.unwrap().opened;
+    let before = opened();
+    let reached_anew = async || bed.look().await.is_ok() && opened() > before;
     eventually("the old connections are not used any more", reached_anew).await;
 }
 
