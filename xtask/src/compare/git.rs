@@ -225,7 +225,7 @@ mod tests {
         at_the_moment(&file);
         scratch.git(&["update-index", "--refresh"]);
         scratch.write("changed", "2");
-        [&file, &index].map(|path| at_the_moment(path));
+        [&file, &index].into_iter().for_each(|path| at_the_moment(path));
         assert!(scratch.repository.working_tree().unwrap().state.dirty);
     }
 
