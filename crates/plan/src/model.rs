@@ -43,8 +43,10 @@ pub struct Model {
 /// What a request for an action takes.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Action {
-    /// Processor time, with so many requests at work; the fewest first.
-    pub cpu: Vec<CpuAt>,
+    /// Processor time in closed loops, with so many requests at work; the fewest first.
+    pub looped: Vec<CpuAt>,
+    /// The same at rates, the lowest first: whoever is due at a moment of its own wakes more, and shares less with others.
+    pub paced: Vec<CpuAt>,
     /// What one request takes besides processor time when no other is there: the quantiles of its latency, each less the
     /// processor time. Waking up, networks of this machine, and the disk.
     pub waiting: Latency,
@@ -62,12 +64,22 @@ pub struct Action {
 pub struct CpuAt {
     /// Requests at work on average, those not counted that wait for the network.
     pub at_work: f64,
+    /// The rate at which they came; nothing in a closed loop.
+    pub per_second: Option<f64>,
     /// In milliseconds.
     pub cpu_ms: Cpu,
     /// Share of it that no request waits for: what is done behind it.
     pub aside: f64,
     /// What a request waits besides, in milliseconds: for those that run and do not make way.
     pub more_ms: f64,
+    /// The same of one in ten: it meets what comes in bursts.
+    pub late_ms: f64,
+}
+
+impl CpuAt {
+    fn new(at_work: f64, per_second: Option<f64>, cpu_ms: Cpu) -> Self {
+        Self { at_work, per_second, cpu_ms, aside: 0.0, more_ms: 0.0, late_ms: 0.0 }
+    }
 }
 
 /// What it takes to open a connection and to be ready to ask.
@@ -146,27 +158,23 @@ impl Model {
 }
 
 impl Action {
-    /// What one of so many at work takes: between what was measured, by factors; outside of it, its ends.
-    pub fn at(&self, at_work: f64) -> CpuAt {
-        let after = self.cpu.partition_point(|point| point.at_work < at_work);
-        match (after.checked_sub(1).map(|before| self.cpu[before]), self.cpu.get(after)) {
-            (Some(before), Some(after)) => {
-                let share = (at_work / before.at_work).ln() / (after.at_work / before.at_work).ln();
-                let between = |of: fn(&CpuAt) -> f64| of(&before) + share * (of(after) - of(&before));
-                CpuAt {
-                    at_work,
-                    cpu_ms: Cpu {
-                        load: between(|point| point.cpu_ms.load),
-                        server: between(|point| point.cpu_ms.server),
-                        postgres: between(|point| point.cpu_ms.postgres),
-                    },
-                    aside: between(|point| point.aside),
-                    more_ms: between(|point| point.more_ms),
-                }
+    /// What one takes of so many at work, which callers send, or which come at a rate of so many `per_second`: between what was
+    /// measured; outside of it, its ends. At more than any rate that was measured it is as with callers who have as many at work.
+    pub fn at(&self, at_work: f64, per_second: Option<f64>) -> CpuAt {
+        let most = self.paced.last();
+        let is_paced = |per_second: &f64| most.is_some_and(|most| most.per_second >= Some(*per_second));
+        let found = match per_second.filter(is_paced) {
+            Some(per_second) => {
+                between(self.paced.iter(), per_second, |point| point.per_second.unwrap_or_default(), |rate| rate)
             }
-            (Some(end), None) => end,
-            (None, end) => end.copied().unwrap_or(CpuAt { at_work, cpu_ms: Cpu::default(), aside: 0.0, more_ms: 0.0 }),
-        }
+            None => {
+                let most = most.filter(|_| per_second.is_some());
+                let least = most.map_or(0.0, |most| most.at_work);
+                let looped = self.looped.iter().filter(|point| point.at_work > least);
+                between(most.into_iter().chain(looped), at_work, |point| point.at_work, f64::ln)
+            }
+        };
+        CpuAt { at_work, per_second, ..found }
     }
 
     /// What a request waits for the disk, and what alone, in milliseconds, when `chance` is from 0 to 1. What is rare happens to one
@@ -175,6 +183,42 @@ impl Action {
         let (all, usual) = (quantile(&self.waiting, chance), quantile(&self.waiting, chance.min(RARE)));
         [(usual - self.wake_ms).max(0.0), all - usual]
     }
+}
+
+/// What lies at `place` among points in their order, straight between those beside it once places are `scaled`; outside of them, the end.
+fn between<'a>(
+    mut points: impl Iterator<Item = &'a CpuAt>,
+    place: f64,
+    place_of: fn(&CpuAt) -> f64,
+    scaled: fn(f64) -> f64,
+) -> CpuAt {
+    let mut before = None;
+    let after = points.find(|point| {
+        let is_after = place_of(point) >= place;
+        if !is_after {
+            before = Some(**point);
+        }
+        is_after
+    });
+    let (before, after) = match (before, after) {
+        (Some(before), Some(after)) => (before, after),
+        (before, after) => return before.or(after.copied()).unwrap_or(CpuAt::new(0.0, None, Cpu::default())),
+    };
+    let [low, here, high] = [place_of(&before), place, place_of(after)].map(scaled);
+    let share = (here - low) / (high - low);
+    let between = |of: fn(&CpuAt) -> f64| of(&before) + share * (of(after) - of(&before));
+    let cpu_ms = Cpu {
+        load: between(|point| point.cpu_ms.load),
+        server: between(|point| point.cpu_ms.server),
+        postgres: between(|point| point.cpu_ms.postgres),
+    };
+    let (aside, more_ms) = (between(|point| point.aside), between(|point| point.more_ms));
+    // What comes in bursts grows by factors, and not by so much for each request more.
+    let late_ms = match before.late_ms.min(after.late_ms) > 0.0 {
+        true => before.late_ms * (after.late_ms / before.late_ms).powf(share),
+        false => between(|point| point.late_ms),
+    };
+    CpuAt { cpu_ms, aside, more_ms, late_ms, ..before }
 }
 
 /// The value below which so much of a distribution is: straight lines between the quantiles that are known.
@@ -255,18 +299,24 @@ pub(crate) fn at_work(passes: &[&Observation]) -> Option<f64> {
 
 fn action(calibration: &Calibration, name: &str) -> Option<Action> {
     let groups = next_to_it(calibration, name);
-    let cpu = groups
-        .iter()
-        .filter_map(|group| Some(CpuAt { at_work: at_work(group)?, cpu_ms: cpu_of(group)?, aside: 0.0, more_ms: 0.0 }));
-    let mut cpu: Vec<_> = cpu.collect();
-    cpu.sort_by(|one, other| one.at_work.total_cmp(&other.at_work));
+    let of = |paced: bool| {
+        let groups = groups.iter().filter(|group| group[0].sent.rate.is_some() == paced);
+        let points = groups.filter_map(|group| Some(CpuAt::new(at_work(group)?, group[0].sent.rate, cpu_of(group)?)));
+        let mut points: Vec<_> = points.collect();
+        points.sort_by(|one, other| {
+            let place = |point: &CpuAt| point.per_second.unwrap_or(point.at_work);
+            place(one).total_cmp(&place(other))
+        });
+        points
+    };
     let alone = looped(calibration, name, 1)?;
     let waiting = latency_of(&alone, cpu_of(&alone)?.all())?;
     let audit = middle(alone.iter().filter_map(|pass| Some(pass.audit?.p50_ms)));
     let counted = calibration.passes.iter().filter(|pass| pass.sent.action == name && pass.sent.pooled);
     let round_trips = middle(counted.filter_map(|pass| pass.round_trips));
     Some(Action {
-        cpu,
+        looped: of(false),
+        paced: of(true),
         // The rest of the waiting is of the disk, all that varies included.
         wake_ms: audit.map_or(0.0, |audit| (waiting.p50_ms - audit).clamp(0.0, waiting.min_ms)),
         waiting,
@@ -321,15 +371,46 @@ fn relay(calibration: &Calibration) -> f64 {
 mod tests {
     use super::*;
     use crate::samples;
+    use crate::scenario::{Arrival, Spacing};
+    use crate::simulate::{Extent, simulate};
 
     #[test]
     fn what_is_between_was_not_measured_and_lies_between() {
         let model = Model::fit(&samples::calibration()).unwrap();
         let action = &model.actions["view_part_details"];
-        let at = |at_work: f64| action.at(at_work).cpu_ms;
+        let at = |at_work: f64| action.at(at_work, None).cpu_ms;
         let (one, four, many) = (at(1.0), at(4.0), at(16.0));
         assert!(one.server > four.server && four.server > many.server, "{one:?} {four:?} {many:?}");
         assert_eq!((at(0.5), at(1_000.0)), (one, many), "the ends go on");
+    }
+
+    #[test]
+    fn at_a_rate_it_is_what_was_measured_at_rates_and_one_in_ten_is_as_late() {
+        let mut calibration = samples::calibration();
+        for (per_second, server, p50_ms, p95_ms) in [(500.0, 0.4, 1.1, 2.5), (2_000.0, 0.3, 1.1, 4.0)] {
+            let mut pass = calibration.passes[0].clone();
+            (pass.sent.rate, pass.sent.concurrency) = (Some(per_second), 64);
+            (pass.throughput, pass.cpu_ms.server) = (per_second, server);
+            (pass.latency.p50_ms, pass.latency.p95_ms) = (p50_ms, p95_ms);
+            calibration.passes.push(pass);
+        }
+        let model = Model::fit(&calibration).unwrap();
+        let action = &model.actions["view_part_details"];
+        let server = |at_work, per_second| action.at(at_work, per_second).cpu_ms.server;
+        let measured = [Some(500.0), Some(1_250.0), Some(2_000.0), None].map(|per_second| server(1.0, per_second));
+        assert!(
+            measured.iter().zip([0.4, 0.35, 0.3, 0.2]).all(|(one, other)| (one - other).abs() < 1e-9),
+            "{measured:?}"
+        );
+        assert_eq!(server(16.0, Some(9_000.0)), server(16.0, None), "as with callers who have as many at work");
+
+        for (per_second, p95_ms) in [(500.0, 2.5), (2_000.0, 4.0)] {
+            let arrival = Arrival::Rate { per_second, spacing: Spacing::Even, at_a_time: Some(64) };
+            let scenario = samples::scenario(arrival);
+            let Latency { p50_ms: p50, p95_ms: p95, .. } =
+                simulate(&model, &scenario, Extent::default()).unwrap().latency;
+            assert!((p95 / p95_ms - 1.0).abs() < 0.25 && (p50 / 1.1 - 1.0).abs() < 0.1, "{per_second}: {p50} {p95}");
+        }
     }
 
     #[test]

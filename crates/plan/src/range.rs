@@ -23,7 +23,8 @@ pub struct Ranges {
 }
 
 impl Ranges {
-    pub(crate) fn of(calibration: &Calibration) -> Self {
+    /// Of what is in a calibration.
+    pub fn of(calibration: &Calibration) -> Self {
         let over = |figure: &dyn Fn(&crate::Observation) -> f64| {
             calibration
                 .passes

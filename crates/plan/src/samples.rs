@@ -3,6 +3,7 @@
 use tare_evidence::{Latency, Machine};
 
 use crate::calibration::{Calibration, Cpu, Observation, Sent};
+use crate::scenario::{Arrival, Layout, Routing, Scenario};
 
 /// Reads take 0.4 ms of processor time alone, and 0.2 ms less of the server's each when there are many.
 pub(crate) fn calibration() -> Calibration {
@@ -46,4 +47,20 @@ pub(crate) fn calibration() -> Calibration {
     calibration.passes =
         vec![pass(1, 0.2, true, 0.0), pass(16, 0.1, true, 0.0), pass(1, 2.2, false, 0.0), pass(16, 0.1, true, 10.0)];
     calibration
+}
+
+/// All of it on the machine that was measured.
+pub(crate) fn scenario(arrival: Arrival) -> Scenario {
+    Scenario {
+        action: "view_part_details".into(),
+        tenants: 5,
+        arrival,
+        instances: 1,
+        pool_size: 16,
+        budget: 80,
+        round_trip_ms: 0.0,
+        jitter_ms: 0.0,
+        layout: Layout::Together,
+        routing: Routing::Any,
+    }
 }

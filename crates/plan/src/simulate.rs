@@ -21,6 +21,8 @@ const WRITERS: usize = 4;
 /// back.
 const BEFORE: f64 = 0.5;
 const UNTIL_RELEASE: f64 = 0.25;
+/// Share of the requests that are late by what comes in bursts.
+const LATE: f64 = 0.1;
 
 /// Requests that an instance takes at a time.
 pub(crate) const AT_A_TIME: usize = 1_024;
@@ -59,6 +61,11 @@ enum Of {
     /// Audit events have been collected.
     Collected {
         instance: usize,
+    },
+    /// Those of a tenant are to be written.
+    Batch {
+        instance: usize,
+        tenant: usize,
     },
     Written {
         instance: usize,
@@ -213,6 +220,7 @@ impl<'a> Fleet<'a> {
                 Happened::Alarm(Of::Due) => self.request_is_due(),
                 Happened::Alarm(Of::Caller) => self.send(self.engine.now()),
                 Happened::Alarm(Of::Collected { instance }) => self.collected(instance),
+                Happened::Alarm(Of::Batch { instance, tenant }) => self.batch_is_due(instance, tenant),
                 Happened::Ended(Of::Request { due, tenant, instance }) => {
                     ended += 1;
                     if ended > extent.warmup {
@@ -278,8 +286,13 @@ impl<'a> Fleet<'a> {
         let Instance { server, queue_disk, pools, .. } = self.instances[instance];
         // Of those under way only who is neither on the network nor in a queue for connections makes work cheaper or dearer.
         let at_work = self.engine.at_work.mean(self.engine.now());
-        let of_instance = action.at(at_work / self.instances.len() as f64);
-        let of_all = action.at(at_work);
+        let per_second = match self.scenario.arrival {
+            Arrival::Rate { per_second, .. } => Some(per_second),
+            Arrival::Callers { .. } => None,
+        };
+        let instances = self.instances.len() as f64;
+        let of_instance = action.at(at_work / instances, per_second.map(|rate| rate / instances));
+        let of_all = action.at(at_work, per_second);
         let (on_way, cpu) = (1.0 - of_all.aside, of_all.cpu_ms);
         let server_cpu = of_instance.cpu_ms.server / 1e3 * on_way;
         if of_all.aside > 0.0 {
@@ -288,9 +301,9 @@ impl<'a> Fleet<'a> {
             let behind = behind.chain([work(server, of_instance.cpu_ms.server), work(self.postgres, cpu.postgres)]);
             self.engine.begin(Of::Behind, behind.collect(), Vec::new());
         }
-        let more_ms = of_all.more_ms * exponential(&mut self.rng);
-        let wake = Step::Wait { seconds: (action.wake_ms + more_ms) / 2e3 };
+        let wake = Step::Wait { seconds: (action.wake_ms + of_all.more_ms) / 2e3 };
         let [disk_seconds, alone] = action.waits_ms(self.rng.f64()).map(|waits| waits / 1e3);
+        let late_ms = if self.rng.f64() < LATE { of_all.late_ms * exponential(&mut self.rng) } else { 0.0 };
         let of_server = |share: f64| Step::Work { process: server, seconds: server_cpu * share };
         let of_load = self.load.map(|process| Step::Work { process, seconds: cpu.load * on_way / 2e3 });
         let mut steps = Vec::with_capacity(16);
@@ -307,7 +320,7 @@ impl<'a> Fleet<'a> {
         if !action.commits {
             steps.push(Step::Sync { disk: queue_disk, seconds: disk_seconds });
         }
-        steps.extend([wake, Step::Wait { seconds: alone }]);
+        steps.extend([wake, Step::Wait { seconds: alone + late_ms / 1e3 }]);
         steps.extend(of_load);
         steps
     }
@@ -352,13 +365,22 @@ impl<'a> Fleet<'a> {
         }
     }
 
-    /// What was collected is to be written: a batch for each tenant, unless one is under way.
+    /// What was collected is to be written, a batch for each tenant, evenly spread over the time in which the next are collected.
     fn collected(&mut self, instance: usize) {
         let delivery = &mut self.instances[instance].delivery;
         delivery.collecting = false;
-        let Delivery { collected, due, .. } = delivery;
-        let new: Vec<_> = std::mem::take(collected).into_iter().filter(|tenant| !due.contains(tenant)).collect();
-        due.extend(new);
+        let collected = std::mem::take(&mut delivery.collected);
+        let gap = LINGER / collected.len().max(1) as f64;
+        for (tenant, nth) in collected.into_iter().zip(0..) {
+            self.engine.alarm(self.engine.now() + f64::from(nth) * gap, Of::Batch { instance, tenant });
+        }
+    }
+
+    fn batch_is_due(&mut self, instance: usize, tenant: usize) {
+        let due = &mut self.instances[instance].delivery.due;
+        if !due.contains(&tenant) {
+            due.push_back(tenant);
+        }
         self.write(instance);
     }
 

@@ -157,11 +157,13 @@ fn of_one(plan: &Planned) -> Section {
 
 /// What all follows from.
 fn fit(model: &Model) -> Section {
-    let header = ["action", "requests at work", "CPU of the load", "of the server", "of PostgreSQL"].map(str::to_owned);
+    let header =
+        ["action", "sent", "requests at work", "CPU of the load", "of the server", "of PostgreSQL"].map(str::to_owned);
     let rows = model.actions.iter().flat_map(|(name, action)| {
-        action.cpu.iter().map(move |point| {
+        let looped = action.looped.iter().map(|point| ("in a closed loop", point));
+        looped.chain(action.paced.iter().map(|point| ("at a rate", point))).map(move |(how, point)| {
             let cpu = point.cpu_ms;
-            let mut row = vec![name.clone(), format!("{:.2}", point.at_work)];
+            let mut row = vec![name.clone(), how.to_owned(), format!("{:.2}", point.at_work)];
             row.extend([cpu.load, cpu.server, cpu.postgres].map(time));
             row
         })

@@ -6,32 +6,32 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use tare_evidence::Check;
 use tare_evidence::units::{rate, time};
-use tare_plan::{Arrival, Extent, Model, Observation, Scenario, Spacing, beyond, quietest, simulate};
+use tare_plan::{
+    Arrival, Calibration, Extent, Model, Observation, Ranges, Scenario, Sent, Spacing, beyond, quietest, simulate,
+};
 use tare_report::{Section, Table, markdown_of};
-use tare_testbed::{Network, Testbed};
+use tare_testbed::Network;
 use tokio_util::sync::CancellationToken;
 
-use super::measure::{AT_A_RATE, Amounts, JITTER, STEP as CALIBRATION, away, begun, calibrate, keep};
-use super::pass::{BUDGET, Bed, How, WARMUP};
+use super::measure::{AT_A_RATE, Most, READ, WRITE, begun, keep, looped, most, passes, share_of};
+use super::pass::{BUDGET, WARMUP};
+use super::series::{Amounts, JITTER, Series};
 use super::{read, together};
 use crate::Ending;
 use crate::build::{self, BUILD};
 use crate::cli::{self, CheckPlan};
 use crate::kept::write_atomically;
-use crate::progress::Progress;
 use crate::session::{Begin, POSTGRES, Session};
 
 /// The name of the step.
 const STEP: &str = "check";
+const ROUNDS: usize = 5;
 /// How far throughput and P95 may be off.
-const THROUGHPUT_WITHIN: f64 = 0.1;
-const P95_WITHIN: f64 = 0.2;
+const WITHIN: [f64; 2] = [0.1, 0.2];
 /// Processors that others may keep busy at most for times to be judged.
 const DISTURBED: f64 = 0.5;
 /// Simulated passes of each.
 const SEEDS: u64 = 9;
-/// Callers that saturate the server: rates are shares of what is predicted for them.
-const MANY: usize = 32;
 
 /// What is predicted and measured.
 struct Configuration {
@@ -46,13 +46,10 @@ struct Configuration {
 /// The load of one.
 #[derive(Clone, Copy)]
 enum Load {
-    /// So much of what many callers are predicted to get.
+    /// So much of what the most at a time are answered.
     Share(f64),
     Callers(usize),
 }
-
-const READ: &str = "view_part_details";
-const WRITE: &str = "consume_part";
 
 const fn one(
     action: &'static str,
@@ -68,8 +65,8 @@ const fn one(
 const CONFIGURATIONS: [Configuration; 10] = [
     one(READ, Load::Share(0.2), 16, 0, "a read at a low rate: hardly anybody waits"),
     one(READ, Load::Share(0.5), 16, 0, "a read at half of what there is"),
-    one(WRITE, Load::Share(0.3), 16, 0, "a mutation at a low rate: the disk is waited for"),
-    one(WRITE, Load::Share(0.6), 16, 0, "a mutation at a high rate: commits are shared"),
+    one(WRITE, Load::Share(0.25), 16, 0, "a mutation at a low rate: the disk is waited for"),
+    one(WRITE, Load::Share(0.5), 16, 0, "a mutation at half of what there is: commits are shared"),
     one(READ, Load::Callers(8), 16, 0, "a read by a few callers"),
     one(READ, Load::Callers(24), 16, 0, "a read, saturated"),
     one(WRITE, Load::Callers(24), 16, 0, "a mutation, saturated"),
@@ -78,22 +75,26 @@ const CONFIGURATIONS: [Configuration; 10] = [
     one(WRITE, Load::Share(0.15), 4, 8, "a mutation at a low rate and a distance"),
 ];
 
-/// One of them, predicted and measured.
-struct Compared<'a> {
-    configuration: &'a Configuration,
+/// One of them, predicted and measured: throughput and P95.
+struct Compared {
+    configuration: &'static Configuration,
     scenario: Scenario,
-    /// Throughput and P95.
+    passes: Vec<Observation>,
     predicted: [f64; 2],
-    measured: Vec<Observation>,
+    measured: [f64; 2],
+    /// Whether half of the passes were so close to what was measured as predictions are judged by.
+    repeats: bool,
 }
 
 /// `cargo xtask plan check`.
 pub async fn run(options: CheckPlan, stop: CancellationToken) -> Result<Ending> {
-    let amounts = Amounts::of(options.passes.quick);
-    let each = amounts.pass + Duration::from_millis(900);
-    let mut plan = vec![(POSTGRES.to_owned(), Duration::from_secs(6)), (BUILD.to_owned(), Duration::from_secs(5))];
-    plan.extend(options.calibration.is_none().then(|| (CALIBRATION.to_owned(), amounts.usual())));
-    plan.push((STEP.to_owned(), each * (CONFIGURATIONS.len() * amounts.rounds) as u32));
+    let amounts = Amounts::of(options.passes.quick, ROUNDS);
+    let calibration = if options.calibration.is_none() { passes(&Most::new()).len() } else { 0 };
+    let plan = [
+        (POSTGRES.to_owned(), Duration::from_secs(6)),
+        (BUILD.to_owned(), Duration::from_secs(5)),
+        (STEP.to_owned(), amounts.usual(calibration + CONFIGURATIONS.len())),
+    ];
     let begin = Begin { command: "plan check", network: Network::LOOPBACK, quick: options.passes.quick };
     let given = options.calibration.as_deref().map(read).transpose()?;
     let mut session = Session::begin(begin, &options.passes.judged, &plan, stop)?;
@@ -101,29 +102,43 @@ pub async fn run(options: CheckPlan, stop: CancellationToken) -> Result<Ending> 
         let (progress, stop) = (session.progress.clone(), session.stop.clone());
         let mut testbed = session.testbed(options.passes.postgres).await?;
         let built = session.step(BUILD, build::build(&progress, false)).await?;
-        let model = match given {
-            Some(model) => model,
-            None => {
-                let begun = begun(&session);
-                let calibrated = calibrate(begun, &built.server, &mut testbed, amounts, &progress, &stop);
-                let calibration = session.step(CALIBRATION, calibrated).await?;
-                keep(&session, &calibration, Path::new(cli::CALIBRATION))?;
-                Model::fit(&calibration)?
-            }
-        };
-        let mut compared = predict(&model, testbed.fixture.tenants().len(), amounts.pass)?;
-        let measuring = measure(&mut compared, &built.server, &mut testbed, amounts, &progress, &stop);
-        session.step(STEP, measuring).await?;
-        let section = told(&compared)?;
+        let anew = given.is_none();
+        let mut calibration = given.unwrap_or_else(|| begun(&session, testbed.fixture.tenants().len()));
+        let (program, testbed) = (&*built.server, &mut testbed);
+        let mut series = Series { program, testbed, amounts, progress: &progress, stop: &stop };
+        let (scenarios, mut observed) = session.step(STEP, observe(&mut series, &calibration, anew)).await?;
+        let of_scenarios = scenarios.map(|scenario| {
+            let sent = sent(&scenario);
+            (scenario, observed.extract_if(.., |pass| pass.sent == sent).collect::<Vec<_>>())
+        });
+        if anew {
+            calibration.passes = observed;
+            keep(&session, &calibration, Path::new(cli::CALIBRATION))?;
+        }
+        let model = Model::fit(&calibration)?;
+        let compared = CONFIGURATIONS.iter().zip(of_scenarios);
+        let compared = compared.map(|(configuration, (scenario, passes))| {
+            within(&model.ranges, &scenario)?;
+            Compared::of(configuration, scenario, passes, &model, amounts.pass)
+        });
+        let compared = compared.collect::<Result<Vec<_>>>()?;
+        let section = told(&compared);
         eprintln!("\n{}\n", tare_report::terminal_of(std::slice::from_ref(&section)));
-        let passes: Vec<_> = compared.iter().flat_map(|one| &one.measured).collect();
+        let passes: Vec<_> = compared.iter().flat_map(|one| &one.passes).collect();
         write_atomically(&session.beside("plan-check.json"), &serde_json::to_string_pretty(&passes)?)?;
         write_atomically(&session.beside("plan-check.md"), &markdown_of(&[section]))?;
-        let disturbed = compared.iter().map(|one| least_others(&one.measured)).fold(0.0, f64::max);
+        let disturbed = compared.iter().map(|one| least_others(&one.passes)).fold(0.0, f64::max);
         anyhow::ensure!(
             disturbed <= DISTURBED,
             "others kept {disturbed:.2} processors busy even in the quietest pass of a configuration, and times cannot be judged by that; \
              run it again when nobody else uses this machine"
+        );
+        let unsteady: Vec<_> = compared.iter().filter(|one| !one.repeats).map(|one| name(&one.scenario)).collect();
+        anyhow::ensure!(
+            unsteady.is_empty(),
+            "this machine does not repeat itself: not even half of the passes came as close to their own median as predictions are to \
+             come, of {}; run it again when nobody else uses the machine, its disk or its host",
+            unsteady.join("; ")
         );
         session.evidence.checks.extend(compared.iter().flat_map(judged));
         Ok(())
@@ -137,42 +152,57 @@ fn least_others(passes: &[Observation]) -> f64 {
     passes.iter().map(|pass| pass.others).fold(f64::INFINITY, f64::min)
 }
 
-/// What is predicted, before anything of it is measured.
-fn predict(model: &Model, tenants: usize, pass: Duration) -> Result<Vec<Compared<'static>>> {
-    let mut compared = Vec::new();
-    for configuration in &CONFIGURATIONS {
-        let Configuration { action, load, pool_size, round_trip_ms, .. } = configuration;
-        let callers = |callers| Arrival::Callers { callers, think_ms: 0.0 };
-        let scenario = |arrival| Scenario {
-            arrival,
-            tenants,
-            pool_size: *pool_size,
-            budget: BUDGET,
-            round_trip_ms: *round_trip_ms as f64,
-            jitter_ms: *round_trip_ms as f64 / f64::from(JITTER),
-            ..together(action)
-        };
-        let scenario = match *load {
-            Load::Callers(many) => scenario(callers(many)),
-            Load::Share(share) => {
-                let near = Scenario { round_trip_ms: 0.0, jitter_ms: 0.0, ..scenario(callers(MANY)) };
-                let most = simulate(model, &near, Extent::default())?.throughput;
-                // In whole tens, for a table.
-                let per_second = (most * share / 10.0).round().max(1.0) * 10.0;
-                scenario(Arrival::Rate { per_second, spacing: Spacing::Even, at_a_time: Some(AT_A_RATE) })
-            }
-        };
-        let not_measured = beyond(&model.ranges, &scenario);
-        anyhow::ensure!(
-            not_measured.is_empty(),
-            "the calibration does not reach {}: {}; measure again",
-            name(&scenario),
-            not_measured.join("; ")
-        );
-        let predicted = as_measured(model, &scenario, pass)?;
-        compared.push(Compared { configuration, scenario, predicted, measured: Vec::new() });
+/// Measures all of them, and a calibration `anew`, in turns.
+async fn observe(
+    series: &mut Series<'_>,
+    given: &Calibration,
+    anew: bool,
+) -> Result<([Scenario; CONFIGURATIONS.len()], Vec<Observation>)> {
+    let most = most(series).await?;
+    let scenarios = CONFIGURATIONS.each_ref().map(|one| scenario(one, &most, given.tenants));
+    let mut sending: Vec<_> = scenarios.iter().map(sent).collect();
+    if anew {
+        sending.extend(passes(&most));
+    } else {
+        scenarios.iter().try_for_each(|scenario| within(&Ranges::of(given), scenario))?;
     }
-    Ok(compared)
+    let observed = series.observe(&sending).await?;
+    Ok((scenarios, observed))
+}
+
+fn scenario(configuration: &Configuration, most: &Most, tenants: usize) -> Scenario {
+    let &Configuration { action, load, pool_size, round_trip_ms, .. } = configuration;
+    let arrival = match load {
+        Load::Callers(callers) => Arrival::Callers { callers, think_ms: 0.0 },
+        Load::Share(share) => Arrival::Rate {
+            per_second: share_of(most, action, share),
+            spacing: Spacing::Even,
+            at_a_time: Some(AT_A_RATE),
+        },
+    };
+    let (round_trip_ms, jitter_ms) = (round_trip_ms as f64, round_trip_ms as f64 / f64::from(JITTER));
+    Scenario { arrival, tenants, pool_size, budget: BUDGET, round_trip_ms, jitter_ms, ..together(action) }
+}
+
+/// The same as a pass.
+fn sent(Scenario { action, arrival, pool_size, round_trip_ms, .. }: &Scenario) -> Sent {
+    let (rate, concurrency) = match *arrival {
+        Arrival::Callers { callers, .. } => (None, callers),
+        Arrival::Rate { per_second, .. } => (Some(per_second), AT_A_RATE),
+    };
+    Sent { rate, pool_size: *pool_size, round_trip_ms: *round_trip_ms, ..looped(action, concurrency) }
+}
+
+/// Whether a calibration reaches so far.
+fn within(ranges: &Ranges, scenario: &Scenario) -> Result<()> {
+    let not_measured = beyond(ranges, scenario);
+    anyhow::ensure!(
+        not_measured.is_empty(),
+        "the calibration does not reach {}: {}; measure again",
+        name(scenario),
+        not_measured.join("; ")
+    );
+    Ok(())
 }
 
 /// Throughput and P95 of passes as long as those that are measured: the medians of as many with different chances. Queues that
@@ -190,33 +220,6 @@ fn as_measured(model: &Model, scenario: &Scenario, pass: Duration) -> Result<[f6
     Ok([throughput, p95].map(|samples| tare_evidence::median(samples).estimate))
 }
 
-/// Measures all of them in turns.
-async fn measure(
-    compared: &mut [Compared<'_>],
-    program: &Path,
-    testbed: &mut Testbed,
-    amounts: Amounts,
-    progress: &Progress,
-    stop: &CancellationToken,
-) -> Result<()> {
-    let how = How { time: amounts.pass, attempts: amounts.attempts };
-    for round in 0..amounts.rounds {
-        for one in compared.iter_mut() {
-            let Scenario { action, arrival, pool_size, round_trip_ms, .. } = &one.scenario;
-            progress.at(format!("{}, round {} of {}", name(&one.scenario), round + 1, amounts.rounds));
-            testbed.put_at(away(Duration::from_secs_f64(round_trip_ms / 1e3))).await?;
-            let bed = Bed::start(program, testbed, *pool_size, true, *round_trip_ms).await?;
-            let (rate, concurrency) = match *arrival {
-                Arrival::Callers { callers, .. } => (None, callers),
-                Arrival::Rate { per_second, .. } => (Some(per_second), AT_A_RATE),
-            };
-            one.measured.push(bed.observe(action, rate, concurrency, how, stop).await?);
-            bed.stop().await?;
-        }
-    }
-    testbed.put_at(Network::LOOPBACK).await.map_err(Into::into)
-}
-
 /// `view_part_details, 24 callers, 5 ms away, pool size 2`.
 fn name(Scenario { action, arrival, pool_size, round_trip_ms, .. }: &Scenario) -> String {
     let load = match arrival {
@@ -227,55 +230,62 @@ fn name(Scenario { action, arrival, pool_size, round_trip_ms, .. }: &Scenario) -
     format!("{action}, {load}{far}, pool size {pool_size}")
 }
 
-impl Compared<'_> {
-    /// Throughput and P95, the medians of its passes.
-    fn measured(&self) -> Result<[f64; 2]> {
-        let all: Vec<_> = self.measured.iter().collect();
+impl Compared {
+    /// Beside the medians of the quietest of its passes.
+    fn of(
+        configuration: &'static Configuration,
+        scenario: Scenario,
+        passes: Vec<Observation>,
+        model: &Model,
+        pass: Duration,
+    ) -> Result<Self> {
+        let all: Vec<_> = passes.iter().collect();
         let quiet = quietest(&all);
         let middle = |of: &dyn Fn(&Observation) -> f64| {
             let samples: Vec<_> = quiet.iter().map(|pass| of(pass)).collect();
             (!samples.is_empty()).then(|| tare_evidence::median(samples).estimate).context("it was not measured")
         };
-        Ok([middle(&|pass| pass.throughput)?, middle(&|pass| pass.latency.p95_ms)?])
+        let figures: [fn(&Observation) -> f64; 2] = [|pass| pass.throughput, |pass| pass.latency.p95_ms];
+        let measured = [middle(&figures[0])?, middle(&figures[1])?];
+        let is_close = |pass: &Observation, nth: usize| (figures[nth](pass) / measured[nth] - 1.0).abs() <= WITHIN[nth];
+        let close = |nth: usize| quiet.iter().filter(|pass| is_close(pass, nth)).count();
+        let repeats = (0..2).all(|nth| close(nth) * 2 >= quiet.len());
+        let predicted = as_measured(model, &scenario, pass)?;
+        Ok(Self { configuration, scenario, passes, predicted, measured, repeats })
     }
 }
 
-fn judged(one: &Compared<'_>) -> Vec<Check> {
-    let Ok([throughput, p95]) = one.measured() else { return Vec::new() };
-    let check = |what: &str, [predicted, measured]: [f64; 2], within: f64, shown: fn(f64) -> String| Check {
+fn judged(one: &Compared) -> Vec<Check> {
+    let check = |what: &str, nth: usize, shown: fn(f64) -> String| Check {
         what: format!("{what} of {}", name(&one.scenario)),
-        measured: shown(measured),
-        required: format!("as predicted, {}, within {:.0} %", shown(predicted), within * 100.0),
-        met: (predicted / measured - 1.0).abs() <= within,
+        measured: shown(one.measured[nth]),
+        required: format!("as predicted, {}, within {:.0} %", shown(one.predicted[nth]), WITHIN[nth] * 100.0),
+        met: (one.predicted[nth] / one.measured[nth] - 1.0).abs() <= WITHIN[nth],
     };
-    vec![
-        check("throughput", [one.predicted[0], throughput], THROUGHPUT_WITHIN, rate),
-        check("P95", [one.predicted[1], p95], P95_WITHIN, time),
-    ]
+    vec![check("throughput", 0, rate), check("P95", 1, time)]
 }
 
-fn told(compared: &[Compared<'_>]) -> Result<Section> {
+fn told(compared: &[Compared]) -> Section {
     let header =
         ["configuration", "why", "throughput predicted", "measured", "off", "P95 predicted", "measured", "off"];
-    let mut rows = Vec::new();
-    for one in compared {
-        let ([throughput, p95], [seen_throughput, seen_p95]) = (one.predicted, one.measured()?);
-        let off = |predicted: f64, measured: f64| format!("{:+.0} %", (predicted / measured - 1.0) * 100.0);
-        rows.push(vec![
+    let row = |one: &Compared| {
+        let off = |nth: usize| format!("{:+.0} %", (one.predicted[nth] / one.measured[nth] - 1.0) * 100.0);
+        vec![
             name(&one.scenario),
             one.configuration.why.to_owned(),
-            rate(throughput),
-            rate(seen_throughput),
-            off(throughput, seen_throughput),
-            time(p95),
-            time(seen_p95),
-            off(p95, seen_p95),
-        ]);
-    }
-    let others: f64 = compared.iter().flat_map(|one| &one.measured).map(|pass| pass.others).fold(0.0, f64::max);
+            rate(one.predicted[0]),
+            rate(one.measured[0]),
+            off(0),
+            time(one.predicted[1]),
+            time(one.measured[1]),
+            off(1),
+        ]
+    };
+    let rows = compared.iter().map(row).collect();
+    let others: f64 = compared.iter().flat_map(|one| &one.passes).map(|pass| pass.others).fold(0.0, f64::max);
     let paragraphs = vec![format!(
-        "Predicted from the calibration alone, then measured: the medians of the quietest passes. Others on this machine kept up to {others:.2} processors busy meanwhile."
+        "Predicted from the calibration alone, which was measured in turns with what is beside it: the medians of the quietest passes. Others on this machine kept up to {others:.2} processors busy meanwhile."
     )];
     let table = Table { header: header.map(str::to_owned).into(), rows };
-    Ok(Section::new("Predicted and measured", paragraphs, Some(table)))
+    Section::new("Predicted and measured", paragraphs, Some(table))
 }

@@ -5,6 +5,7 @@ mod cpu;
 mod measure;
 mod pass;
 mod predict;
+mod series;
 
 use std::fs;
 use std::path::Path;
@@ -26,8 +27,8 @@ pub async fn run(options: Plan, stop: CancellationToken) -> Result<Ending> {
     }
 }
 
-/// What was measured earlier, as what is simulated with.
-fn read(file: &Path) -> Result<Model> {
+/// What was measured earlier.
+fn read(file: &Path) -> Result<Calibration> {
     let file = from_root(file);
     let text = fs::read_to_string(&file).with_context(|| {
         format!(
@@ -35,8 +36,16 @@ fn read(file: &Path) -> Result<Model> {
             file.display()
         )
     })?;
-    let what = || format!("{} cannot be planned from; `cargo xtask plan measure` writes one that can", file.display());
-    Model::fit(&Calibration::parse(&text).with_context(what)?).with_context(what)
+    Calibration::parse(&text).with_context(|| not_planned_from(&file))
+}
+
+/// The same as what is simulated with.
+fn model(file: &Path) -> Result<Model> {
+    Model::fit(&read(file)?).with_context(|| not_planned_from(file))
+}
+
+fn not_planned_from(file: &Path) -> String {
+    format!("{} cannot be planned from; `cargo xtask plan measure` writes one that can", from_root(file).display())
 }
 
 /// One instance with everything on the machine that was measured, and `action` asked of it.

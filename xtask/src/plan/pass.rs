@@ -11,6 +11,7 @@ use tare_testbed::Testbed;
 use tokio_util::sync::CancellationToken;
 
 use super::cpu::{self, Processes};
+use super::series::Amounts;
 use crate::load::{Sending, VARIETY};
 use crate::service::{Service, Way};
 use crate::stress::{ANY_PORT, Amount};
@@ -19,6 +20,8 @@ use crate::stress::{ANY_PORT, Amount};
 pub const BUDGET: usize = 80;
 /// Sent before anything is counted: connections are opened, and caches filled.
 pub const WARMUP: Duration = Duration::from_millis(400);
+/// Sent on each connection once more before the first is counted.
+const WARMUP_EACH: u64 = 4;
 
 /// Less than this no disk takes.
 const LEAST_MS: f64 = 0.01;
@@ -41,38 +44,20 @@ async fn until_quiet() -> Result<()> {
     Ok(())
 }
 
-/// How a pass is sent.
-#[derive(Clone, Copy)]
-pub struct How {
-    /// How long it is counted.
-    pub time: Duration,
-    /// How often it is sent at most, when others disturb it. Once, and nothing quiet is waited for.
-    pub attempts: usize,
-}
-
 /// A server as it is measured.
 pub struct Bed<'a> {
     testbed: &'a Testbed,
     service: Service,
-    pool_size: usize,
-    pooled: bool,
-    round_trip_ms: f64,
 }
 
 impl<'a> Bed<'a> {
-    /// Starts one on the testbed, `round_trip_ms` away from its database as the testbed says.
-    pub async fn start(
-        program: &Path,
-        testbed: &'a Testbed,
-        pool_size: usize,
-        pooled: bool,
-        round_trip_ms: f64,
-    ) -> Result<Self> {
-        let strategy = if pooled { Strategy::AFTER } else { Strategy::AFTER.without(Fix::Pooling) };
-        let [pool_size_option, budget] = [format!("--pool-size={pool_size}"), format!("--budget={BUDGET}")];
-        let way = Way { options: &[&pool_size_option, &budget], ..Way::of(strategy) };
+    /// Starts one on the testbed that `sent` can be sent to, and whatever needs the same.
+    pub async fn start(program: &Path, testbed: &'a Testbed, sent: &Sent) -> Result<Self> {
+        let strategy = if sent.pooled { Strategy::AFTER } else { Strategy::AFTER.without(Fix::Pooling) };
+        let [pool_size, budget] = [format!("--pool-size={}", sent.pool_size), format!("--budget={BUDGET}")];
+        let way = Way { options: &[&pool_size, &budget], ..Way::of(strategy) };
         let service = Service::start(program, testbed, way, ANY_PORT).await?;
-        Ok(Self { testbed, service, pool_size, pooled, round_trip_ms })
+        Ok(Self { testbed, service })
     }
 
     /// Lets it end.
@@ -80,22 +65,14 @@ impl<'a> Bed<'a> {
         self.service.stop().await.map(drop)
     }
 
-    /// Sends `action` for some time, in a closed loop or evenly at a rate. What others disturb is sent again, a few times; the least
-    /// disturbed counts.
-    pub async fn observe(
-        &self,
-        action: &str,
-        rate: Option<f64>,
-        concurrency: usize,
-        How { time, attempts }: How,
-        stop: &CancellationToken,
-    ) -> Result<Observation> {
+    /// Sends a pass, in a closed loop or evenly at a rate. What others disturb is sent again, a few times; the least disturbed counts.
+    pub async fn observe(&self, sent: &Sent, amounts: Amounts, stop: &CancellationToken) -> Result<Observation> {
         let mut best: Option<Observation> = None;
-        for _ in 0..attempts {
-            if attempts > 1 {
+        for _ in 0..amounts.attempts {
+            if amounts.attempts > 1 {
                 until_quiet().await?;
             }
-            let observation = self.observe_once(action, rate, concurrency, time, stop).await?;
+            let observation = self.observe_once(sent, amounts.pass, stop).await?;
             let quiet = observation.others <= QUIET;
             if best.as_ref().is_none_or(|best| observation.others < best.others) {
                 best = Some(observation);
@@ -107,24 +84,18 @@ impl<'a> Bed<'a> {
         best.context("no pass was sent")
     }
 
-    async fn observe_once(
-        &self,
-        action: &str,
-        rate: Option<f64>,
-        concurrency: usize,
-        time: Duration,
-        stop: &CancellationToken,
-    ) -> Result<Observation> {
+    async fn observe_once(&self, sent: &Sent, time: Duration, stop: &CancellationToken) -> Result<Observation> {
         let fixture = &self.testbed.fixture;
-        let amount = |time: Duration| Amount {
+        let amount = |time: Duration, warmup: u64| Amount {
             extent: Extent { requests: u64::MAX, time },
-            pace: rate.map(Pace::constant),
-            warmup: 0,
-            ..Amount::published(concurrency)
+            pace: sent.rate.map(Pace::constant),
+            warmup,
+            ..Amount::published(sent.concurrency)
         };
-        let send = async |time: Duration| {
-            let sending = Sending::action(fixture, fixture.tenants(), action, VARIETY, &self.service).await?;
-            let pass = tare_stress::run(amount(time).load(sending, None), stop, |_| ()).await?.pass;
+        let send = async |time: Duration, warmup: u64, begins: &mut dyn FnMut()| {
+            let sending = Sending::action(fixture, fixture.tenants(), &sent.action, VARIETY, &self.service).await?;
+            let load = amount(time, warmup).load(sending, None);
+            let pass = tare_stress::run(load, stop, |_| begins()).await?.pass;
             match pass.failures.first() {
                 _ if pass.interrupted => bail!("interrupted"),
                 Some(failure) => bail!(
@@ -136,29 +107,28 @@ impl<'a> Bed<'a> {
                 None => Ok(pass),
             }
         };
-        send(WARMUP).await?;
+        send(WARMUP, 0, &mut || ()).await?;
         let Some(server) = self.service.id() else { bail!("the server has ended") };
         // There may be no connection at this moment, and one of ours is found as well.
         let database = &fixture.tenants()[0].login.database;
         let _found_by = fixture.server().admin(database).await?;
         let processes = Processes::find(server, database)?;
         let trips = || self.testbed.relay().map(|relay| relay.counts());
-        let (before, trips_before) = (processes.used()?, trips());
-        let pass = send(time).await?;
+        // Its connections are opened before it is counted: at a rate the first requests would wait for them.
+        let (opened, mut begun) = (WARMUP_EACH * sent.concurrency as u64, None);
+        let mut begins = || {
+            begun.get_or_insert_with(|| (processes.used(), trips()));
+        };
+        let pass = send(time, opened, &mut begins).await?;
+        let (before, trips_before) = begun.context("nothing was counted")?;
+        let before = before?;
         let (after, trips_after) = (processes.used()?, trips());
         let (cpu_ms, others) = after.since(&before, pass.requests);
         let passed = trips_before.zip(trips_after).map(|(before, after)| after.since(before).round_trips_with_tcp());
         // A mutation takes its audit row along, and has a component of nothing.
         let audit = pass.components.iter().find(|(name, latency)| name == "audit" && latency.p50_ms >= LEAST_MS);
         Ok(Observation {
-            sent: Sent {
-                action: action.to_owned(),
-                rate,
-                concurrency,
-                round_trip_ms: self.round_trip_ms,
-                pool_size: self.pool_size,
-                pooled: self.pooled,
-            },
+            sent: sent.clone(),
             requests: pass.requests,
             throughput: pass.throughput(),
             latency: pass.latency,

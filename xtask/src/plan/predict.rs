@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use serde::Serialize;
 use tare_plan::{Arrival, Extent, Layout, Model, Planned, Routing, Scenario, Spacing, assumptions, beyond, plan};
 
-use super::{read, together};
+use super::{model, together};
 use crate::Ending;
 use crate::cli::{Format, Plan, Route};
 use crate::kept::write_whole;
@@ -25,7 +25,7 @@ struct Told<'a> {
 
 /// Plans every combination that was asked for.
 pub fn run(options: &Plan) -> Result<Ending> {
-    let model = read(&options.calibration)?;
+    let model = model(&options.calibration)?;
     let scenarios = scenarios(options, &model)?;
     for scenario in &scenarios {
         scenario.check(&model)?;

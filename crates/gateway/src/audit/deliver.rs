@@ -3,14 +3,14 @@
 //! Each tenant has a lane: one batch is under way at a time, and what comes meanwhile is the next. A tenant whose database is
 //! away waits in its lane, and keeps no other from theirs.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_postgres::types::Type;
 use uuid::Uuid;
 
@@ -60,60 +60,132 @@ struct Lane {
 pub(super) async fn deliver(delivery: Delivery) {
     let Delivery { mut receiver, hurry, tenants, connections, patience, linger } = delivery;
     let writer = Arc::new(Writer { tenants, connections, patience, slots: Semaphore::new(WRITERS) });
-    let mut lanes: HashMap<Uuid, Lane> = HashMap::new();
-    let (mut writing, mut taken, mut open) = (JoinSet::new(), Vec::new(), true);
-    while open || !writing.is_empty() {
-        tokio::select! {
-            some = receiver.recv_many(&mut taken, BATCH), if open => {
+    let mut lanes = Lanes { lanes: HashMap::new(), writing: JoinSet::new(), writer };
+    let (mut due, mut taken) = (Due::new(Instant::now()), Vec::new());
+    // When collecting ends; nothing while there is nothing to collect.
+    let (mut collecting, mut open) = (None, true);
+    while open || !due.tenants.is_empty() || !lanes.writing.is_empty() {
+        let over = tokio::select! {
+            // While it collects it sleeps, and is not in `recv_many`: there each event would wake this task.
+            some = receiver.recv_many(&mut taken, BATCH), if open && collecting.is_none() => {
                 open = some > 0;
                 if open && some < BATCH {
-                    // Asleep, and not in `recv_many`: there each event would wake this task.
-                    tokio::select! {
-                        () = sleep(linger) => {}
-                        () = hurry.notified() => {}
-                    }
-                    while let Ok(queued) = receiver.try_recv() {
-                        taken.push(queued);
-                    }
+                    collecting = Some(Instant::now() + linger);
+                    continue;
                 }
+                Duration::ZERO
             }
-            Some(written) = writing.join_next() => {
+            () = at(collecting) => linger,
+            () = hurry.notified() => Duration::ZERO,
+            () = at(due.next()) => {
+                let now = Instant::now();
+                while let Some(tenant) = due.pop(now) {
+                    lanes.next_batch(tenant);
+                }
+                continue;
+            }
+            Some(written) = lanes.writing.join_next() => {
                 if let Ok(tenant) = written {
-                    lanes.entry(tenant).or_default().under_way = false;
-                    next_batch(tenant, &mut lanes, &mut writing, &writer);
+                    lanes.written(tenant);
                 }
+                continue;
             }
+        };
+        collecting = None;
+        while let Ok(queued) = receiver.try_recv() {
+            taken.push(queued);
         }
-        let mut touched: Vec<Uuid> = Vec::new();
-        for queued in taken.drain(..) {
+        due.add(Instant::now(), lanes.sort(taken.drain(..)), over);
+    }
+}
+
+/// Returns at a moment, or never where there is none.
+async fn at(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => sleep_until(moment).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Tenants whose events have been collected. Their batches begin evenly spread over the time in which the next are collected: all
+/// at once they would keep every processor from the requests of that moment.
+struct Due {
+    tenants: VecDeque<Uuid>,
+    first: Instant,
+    gap: Duration,
+}
+
+impl Due {
+    fn new(now: Instant) -> Self {
+        Self { tenants: VecDeque::new(), first: now, gap: Duration::ZERO }
+    }
+
+    /// From `now` on all begin within `over`, those included that are due already.
+    fn add(&mut self, now: Instant, tenants: Vec<Uuid>, over: Duration) {
+        self.tenants.extend(tenants);
+        self.first = now;
+        self.gap = over / self.tenants.len().max(1) as u32;
+    }
+
+    /// When the next begins.
+    fn next(&self) -> Option<Instant> {
+        (!self.tenants.is_empty()).then_some(self.first)
+    }
+
+    /// One that begins now or should have begun.
+    fn pop(&mut self, now: Instant) -> Option<Uuid> {
+        let tenant = self.tenants.pop_front_if(|_| self.first <= now)?;
+        self.first += self.gap;
+        Some(tenant)
+    }
+}
+
+/// All tenants' events, and the batches under way.
+struct Lanes {
+    lanes: HashMap<Uuid, Lane>,
+    writing: JoinSet<Uuid>,
+    writer: Arc<Writer>,
+}
+
+impl Lanes {
+    /// Each event goes to its tenant's lane. Returns the tenants that had none waiting.
+    fn sort(&mut self, events: impl Iterator<Item = Queued>) -> Vec<Uuid> {
+        let mut touched = Vec::new();
+        for queued in events {
             let tenant = queued.event.row.tenant;
-            let lane = lanes.entry(tenant).or_default();
+            let lane = self.lanes.entry(tenant).or_default();
             if lane.waiting.is_empty() {
                 touched.push(tenant);
             }
             lane.waiting.push(queued);
         }
-        for tenant in touched {
-            next_batch(tenant, &mut lanes, &mut writing, &writer);
-        }
+        touched
     }
-}
 
-/// Begins the next batch of a lane that has one and none under way; a lane with neither is forgotten.
-fn next_batch(tenant: Uuid, lanes: &mut HashMap<Uuid, Lane>, writing: &mut JoinSet<Uuid>, writer: &Arc<Writer>) {
-    let Some(lane) = lanes.get_mut(&tenant).filter(|lane| !lane.under_way) else { return };
-    if lane.waiting.is_empty() {
-        lanes.remove(&tenant);
-        return;
+    /// Begins the next batch of a lane that has one and none under way; a lane with neither is forgotten.
+    fn next_batch(&mut self, tenant: Uuid) {
+        let Some(lane) = self.lanes.get_mut(&tenant).filter(|lane| !lane.under_way) else { return };
+        if lane.waiting.is_empty() {
+            self.lanes.remove(&tenant);
+            return;
+        }
+        let rest = lane.waiting.split_off(lane.waiting.len().min(BATCH));
+        let batch = std::mem::replace(&mut lane.waiting, rest);
+        lane.under_way = true;
+        let writer = self.writer.clone();
+        self.writing.spawn(async move {
+            writer.write_out(tenant, batch).await;
+            tenant
+        });
     }
-    let rest = lane.waiting.split_off(lane.waiting.len().min(BATCH));
-    let batch = std::mem::replace(&mut lane.waiting, rest);
-    lane.under_way = true;
-    let writer = writer.clone();
-    writing.spawn(async move {
-        writer.write_out(tenant, batch).await;
-        tenant
-    });
+
+    /// A batch of a lane is in its table, and the next may begin.
+    fn written(&mut self, tenant: Uuid) {
+        if let Some(lane) = self.lanes.get_mut(&tenant) {
+            lane.under_way = false;
+        }
+        self.next_batch(tenant);
+    }
 }
 
 struct Writer {
@@ -181,5 +253,38 @@ impl Writer {
             .await;
         connection.close().await;
         written.map(drop).map_err(Error::database("write the audit rows"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn batches_begin_evenly_while_the_next_are_collected() {
+        let now = Instant::now();
+        let after = |milliseconds| now + Duration::from_millis(milliseconds);
+        let tenants: Vec<_> = (0..5).map(Uuid::from_u128).collect();
+        let mut due = Due::new(now);
+        due.add(now, tenants.clone(), Duration::from_millis(50));
+        let mut begun = Vec::new();
+        while let Some(moment) = due.next() {
+            assert_eq!(due.pop(moment - Duration::from_nanos(1)), None);
+            begun.push((moment, due.pop(moment).unwrap()));
+        }
+        let expected: Vec<_> = tenants.iter().zip(0..).map(|(tenant, nth)| (after(nth * 10), *tenant)).collect();
+        assert_eq!(begun, expected);
+    }
+
+    #[test]
+    fn in_a_hurry_all_begin_at_once_and_who_is_late_catches_up() {
+        let now = Instant::now();
+        let mut due = Due::new(now);
+        due.add(now, (0..100).map(Uuid::from_u128).collect(), Duration::from_millis(50));
+        let late = std::iter::from_fn(|| due.pop(now + Duration::from_millis(25)));
+        assert_eq!(late.count(), 51);
+        due.add(now, vec![Uuid::nil()], Duration::ZERO);
+        assert_eq!(std::iter::from_fn(|| due.pop(now)).count(), 50);
+        assert_eq!(due.next(), None);
     }
 }

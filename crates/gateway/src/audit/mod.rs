@@ -7,7 +7,7 @@
 //! * **durable**: appended to a queue in a local store, and waited for until it is on the disk; written to its tenant's
 //!   database in batches afterwards. `kill -9` loses nothing that was acknowledged, and writes nothing twice: an event's id is
 //!   its row's key. What is left is written after the next start;
-//! * **in memory**: handed to a queue in this process. A crash loses what is in it: events of about 10 ms, or of as long as
+//! * **in memory**: handed to a queue in this process. A crash loses what is in it: events of about 20 ms, or of as long as
 //!   the database is away. So does a database that refuses an event's batch [`RETRIES`] times.
 
 mod deliver;

@@ -1,25 +1,10 @@
 use super::*;
 use crate::outcome::Resource;
-use crate::samples;
+use crate::samples::{self, scenario};
 use crate::{Layout, beyond, plan};
 
 fn model() -> Model {
     Model::fit(&samples::calibration()).unwrap()
-}
-
-fn scenario(arrival: Arrival) -> Scenario {
-    Scenario {
-        action: "view_part_details".into(),
-        tenants: 5,
-        arrival,
-        instances: 1,
-        pool_size: 16,
-        budget: 80,
-        round_trip_ms: 0.0,
-        jitter_ms: 0.0,
-        layout: Layout::Together,
-        routing: Routing::Any,
-    }
 }
 
 fn callers(callers: usize) -> Arrival {
