@@ -61,6 +61,15 @@ fn more_load_waits_longer_until_it_does_not_keep_up() {
 }
 
 #[test]
+fn a_few_requests_that_came_late_by_chance_are_no_fleet_that_does_not_keep_up() {
+    for seed in 0..20 {
+        let extent = Extent { seed, warmup: 200, requests: 1_000 };
+        let outcome = simulate(&model(), &scenario(rate(300.0)), extent).unwrap();
+        assert!(outcome.keeps_up, "{seed}: {}", outcome.throughput);
+    }
+}
+
+#[test]
 fn few_connections_hold_a_distance_back_and_more_of_them_are_what_helps() {
     let few = Scenario { pool_size: 1, round_trip_ms: 10.0, ..scenario(callers(16)) };
     let planned = plan(&model(), &few, Extent { seed: 1, warmup: 500, requests: 4_000 }).unwrap();
