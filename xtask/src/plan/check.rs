@@ -247,12 +247,17 @@ impl Compared {
         };
         let figures: [fn(&Observation) -> f64; 2] = [|pass| pass.throughput, |pass| pass.latency.p95_ms];
         let measured = [middle(&figures[0])?, middle(&figures[1])?];
-        let is_close = |pass: &Observation, nth: usize| (figures[nth](pass) / measured[nth] - 1.0).abs() <= WITHIN[nth];
-        let close = |nth: usize| quiet.iter().filter(|pass| is_close(pass, nth)).count();
-        let repeats = (0..2).all(|nth| close(nth) * 2 >= quiet.len());
+        let of = |nth: usize| quiet.iter().map(|pass| figures[nth](pass)).collect::<Vec<_>>();
+        let repeats = (0..2).all(|nth| repeats(&of(nth), measured[nth], WITHIN[nth]));
         let predicted = as_measured(model, &scenario, pass)?;
         Ok(Self { configuration, scenario, passes, predicted, measured, repeats })
     }
+}
+
+/// Whether at least half of them are `within` that share of their `median`.
+fn repeats(samples: &[f64], median: f64, within: f64) -> bool {
+    let close = samples.iter().filter(|sample| (**sample / median - 1.0).abs() <= within).count();
+    close * 2 >= samples.len()
 }
 
 fn judged(one: &Compared) -> Vec<Check> {
@@ -288,4 +293,24 @@ fn told(compared: &[Compared]) -> Section {
     )];
     let table = Table { header: header.map(str::to_owned).into(), rows };
     Section::new("Predicted and measured", paragraphs, Some(table))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_machine_repeats_itself_when_half_of_its_passes_come_close() {
+        // P95 of two configurations, in five passes each.
+        assert!(repeats(&[1.93, 2.27, 2.26, 1.9, 2.59], 2.26, 0.2));
+        assert!(!repeats(&[44.53, 4.12, 29.95, 6.41, 19.81], 19.81, 0.2));
+        assert!(repeats(&[3.0], 3.0, 0.1), "one pass is all there is of a quick check");
+    }
+
+    #[test]
+    fn none_of_what_is_predicted_is_a_pass_of_the_calibration() {
+        let most = Most::from([(READ.to_owned(), 5_000.0), (WRITE.to_owned(), 3_000.0)]);
+        let calibration = passes(&most);
+        assert!(CONFIGURATIONS.iter().all(|one| !calibration.contains(&sent(&scenario(one, &most, 5)))));
+    }
 }

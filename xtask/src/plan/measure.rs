@@ -25,7 +25,7 @@ pub const ACTIONS: [&str; 2] = [READ, WRITE];
 pub const READ: &str = "view_part_details";
 pub const WRITE: &str = "consume_part";
 /// Requests at a time, next to the database.
-const CONCURRENCY: [usize; 6] = [1, 2, 4, 6, 12, 32];
+const CONCURRENCY: [usize; 6] = [1, 2, 4, 6, 12, MANY];
 const MANY: usize = 32;
 /// Requests per second, next to the database: with few of them nothing stays warm.
 const RATES: [f64; 2] = [100.0, 500.0];
