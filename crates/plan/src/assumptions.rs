@@ -42,6 +42,7 @@ pub fn assumptions(model: &Model, scenario: &Scenario) -> Vec<String> {
             "A request takes the processor time that was measured with as many under way at its instance (at PostgreSQL: under way in all), up to {} at a time; beyond, as with so many.",
             model.ranges.concurrency[1]
         ),
+        "Callers at a distance take the server and PostgreSQL the processor time of requests that come at a rate: their answers, too, come one by one.".into(),
         "Half of the server's work on a request comes before its question to the database, a quarter before it gives back its connection.".into(),
         disk.into(),
         format!(

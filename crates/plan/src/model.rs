@@ -386,15 +386,7 @@ mod tests {
 
     #[test]
     fn at_a_rate_it_is_what_was_measured_at_rates_and_one_in_ten_is_as_late() {
-        let mut calibration = samples::calibration();
-        for (per_second, server, p50_ms, p95_ms) in [(500.0, 0.4, 1.1, 2.5), (2_000.0, 0.3, 1.1, 4.0)] {
-            let mut pass = calibration.passes[0].clone();
-            (pass.sent.rate, pass.sent.concurrency) = (Some(per_second), 64);
-            (pass.throughput, pass.cpu_ms.server) = (per_second, server);
-            (pass.latency.p50_ms, pass.latency.p95_ms) = (p50_ms, p95_ms);
-            calibration.passes.push(pass);
-        }
-        let model = Model::fit(&calibration).unwrap();
+        let model = Model::fit(&samples::with_rates()).unwrap();
         let action = &model.actions["view_part_details"];
         let server = |at_work, per_second| action.at(at_work, per_second).cpu_ms.server;
         let measured = [Some(500.0), Some(1_250.0), Some(2_000.0), None].map(|per_second| server(1.0, per_second));

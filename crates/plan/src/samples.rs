@@ -49,6 +49,19 @@ pub(crate) fn calibration() -> Calibration {
     calibration
 }
 
+/// The same with passes at rates, which take more of the server's processor time.
+pub(crate) fn with_rates() -> Calibration {
+    let mut calibration = calibration();
+    for (per_second, server, p50_ms, p95_ms) in [(500.0, 0.4, 1.1, 2.5), (2_000.0, 0.3, 1.1, 4.0)] {
+        let mut pass = calibration.passes[0].clone();
+        (pass.sent.rate, pass.sent.concurrency) = (Some(per_second), 64);
+        (pass.throughput, pass.cpu_ms.server) = (per_second, server);
+        (pass.latency.p50_ms, pass.latency.p95_ms) = (p50_ms, p95_ms);
+        calibration.passes.push(pass);
+    }
+    calibration
+}
+
 /// All of it on the machine that was measured.
 pub(crate) fn scenario(arrival: Arrival) -> Scenario {
     Scenario {

@@ -126,6 +126,7 @@ struct Fleet<'a> {
     /// Requests under way, and those that wait to be sent.
     under_way: usize,
     unsent: VecDeque<f64>,
+    answered: u64,
     due: f64,
     next_tenant: usize,
 }
@@ -174,6 +175,7 @@ impl<'a> Fleet<'a> {
             instances,
             under_way: 0,
             unsent: VecDeque::new(),
+            answered: 0,
             due: 0.0,
             next_tenant: 0,
         }
@@ -291,8 +293,14 @@ impl<'a> Fleet<'a> {
             Arrival::Callers { .. } => None,
         };
         let instances = self.instances.len() as f64;
-        let of_instance = action.at(at_work / instances, per_second.map(|rate| rate / instances));
-        let of_all = action.at(at_work, per_second);
+        let mut of_instance = action.at(at_work / instances, per_second.map(|rate| rate / instances));
+        let mut of_all = action.at(at_work, per_second);
+        if per_second.is_none() && self.scenario.round_trip_ms > 0.0 {
+            // Answers come back from a distance one by one, and each wakes somebody up, as requests at a rate do.
+            let answered = self.answered as f64 / self.engine.now().max(f64::EPSILON);
+            of_instance.cpu_ms.server = action.at(at_work / instances, Some(answered / instances)).cpu_ms.server;
+            of_all.cpu_ms.postgres = action.at(at_work, Some(answered)).cpu_ms.postgres;
+        }
         let (on_way, cpu) = (1.0 - of_all.aside, of_all.cpu_ms);
         let server_cpu = of_instance.cpu_ms.server / 1e3 * on_way;
         if of_all.aside > 0.0 {
@@ -347,6 +355,7 @@ impl<'a> Fleet<'a> {
 
     fn answered(&mut self, tenant: usize, instance: usize) {
         self.under_way -= 1;
+        self.answered += 1;
         let now = self.engine.now();
         match self.scenario.arrival {
             Arrival::Callers { think_ms, .. } => self.engine.alarm(now + think_ms / 1e3, Of::Caller),

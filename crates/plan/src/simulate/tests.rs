@@ -81,6 +81,21 @@ fn few_connections_hold_a_distance_back_and_more_of_them_are_what_helps() {
 }
 
 #[test]
+fn requests_from_afar_take_the_server_what_those_at_a_rate_do() {
+    let model = Model::fit(&samples::with_rates()).unwrap();
+    // Milliseconds of the server's one thread for a request.
+    let of_server = |round_trip_ms| {
+        let scenario = Scenario { round_trip_ms, ..scenario(callers(16)) };
+        let outcome = simulate(&model, &scenario, Extent { seed: 1, warmup: 2_000, requests: 10_000 }).unwrap();
+        let server = outcome.uses.iter().find(|used| used.resource == Resource::ServerThreads).unwrap();
+        server.share * model.server_threads as f64 / outcome.throughput * 1e3
+    };
+    assert!((of_server(0.0) / 0.1 - 1.0).abs() < 0.1, "{}", of_server(0.0));
+    // 16 callers 10 ms away are answered about 1,400 times a second.
+    assert!((of_server(10.0) / 0.34 - 1.0).abs() < 0.05, "{}", of_server(10.0));
+}
+
+#[test]
 fn there_are_never_more_connections_than_the_budgets() {
     let many = Scenario { tenants: 300, budget: 8, ..scenario(rate(100.0)) };
     let fleet = Scenario { instances: 3, layout: Layout::Apart { server_cores: 2, postgres_cores: 4 }, ..many.clone() };
