@@ -201,23 +201,39 @@ impl Gateway {
             },
             None => None,
         };
-        let mut connection =
-            timings.time_async(Component::Connection, self.connections.get(tenant.id, &tenant.database)).await?;
-
-        let request =
-            Request { caller: &caller, tenant: &tenant, call: &call, shape: Shape::of(self.strategy), record };
-        let acted = timings.time_async(Component::Action, self.act(&mut connection, &request)).await;
+        // A read is recorded while it is done, and waits for the longer of both.
+        let begun = match call.action().mutates() {
+            true => None,
+            false => {
+                let event = || Event::new(Uuid::now_v7(), caller, &tenant, &call, Trail::Done);
+                timings.time_async(Component::Audit, self.audit.begin(event)).await?
+            }
+        };
+        let connected = self.connections.get(tenant.id, &tenant.database);
+        let (acted, connection) = match timings.time_async(Component::Connection, connected).await {
+            Ok(mut connection) => {
+                let shape = Shape::of(self.strategy);
+                let request = Request { caller: &caller, tenant: &tenant, call: &call, shape, record };
+                let acted = timings.time_async(Component::Action, self.act(&mut connection, &request)).await;
+                (acted, Some(connection))
+            }
+            Err(error) => (Err(error), None),
+        };
 
         if let Some(reads) = self.reads.as_ref().filter(|_| call.action().mutates()) {
             reads.changed(&tenant);
         }
         let recorded_along = record != Record::Apart && acted.is_ok();
-        match Trail::of(&acted).filter(|_| !recorded_along) {
-            None => connection.release(),
-            Some(trail) => {
+        match (begun, connection, Trail::of(&acted).filter(|_| !recorded_along)) {
+            (Some(begun), connection, trail) => {
+                drop(connection);
+                timings.time_async(Component::Audit, begun.end(trail)).await?;
+            }
+            (None, Some(connection), Some(trail)) => {
                 let event = Event::new(Uuid::now_v7(), caller, &tenant, &call, trail);
                 timings.time_async(Component::Audit, self.audit(connection, event)).await?;
             }
+            (None, connection, _) => drop(connection),
         }
         let outcome = acted?;
         let answer = timings.time(Component::Response, || response::body(call.action(), &outcome));

@@ -14,7 +14,7 @@ use crate::outcome::Outcome;
 use crate::scenario::{Arrival, Layout, Routing, Scenario, ScenarioError, Spacing};
 
 /// How long the server collects audit events before it writes them to their databases, in seconds; as the gateway does.
-const LINGER: f64 = 0.05;
+const LINGER: f64 = 0.2;
 /// Databases that it writes to at a time.
 const WRITERS: usize = 4;
 /// Share of the server's work on a request that comes before it asks the database, and after it until the connection is given

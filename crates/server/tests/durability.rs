@@ -74,8 +74,8 @@ struct Load {
     callers: Vec<JoinHandle<Acknowledged>>,
 }
 
-/// What the callers were told is done or refused, by the request's own mark.
-type Acknowledged = Vec<String>;
+/// What the callers were told, `done` or `refused`, by the request's own mark.
+type Acknowledged = Vec<(String, &'static str)>;
 
 impl Load {
     fn start(fixture: &Fixture) -> Self {
@@ -162,7 +162,8 @@ impl Caller {
             };
             if answer.await.is_ok_and(|status| status == expected) {
                 self.answered.fetch_add(1, Ordering::Relaxed);
-                acknowledged.push(mark.to_string());
+                let told = if expected == StatusCode::OK { "done" } else { "refused" };
+                acknowledged.push((mark.to_string(), told));
             } else {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
@@ -171,14 +172,14 @@ impl Caller {
     }
 }
 
-/// Every mark in the audit logs, and how often it is there.
-async fn audited(fixture: &Fixture) -> HashMap<String, usize> {
-    let mut marks = HashMap::new();
+/// Every mark in the audit logs, and how it ended by each of its rows.
+async fn audited(fixture: &Fixture) -> HashMap<String, Vec<String>> {
+    let mut marks = HashMap::<_, Vec<_>>::new();
     for tenant in fixture.tenants() {
         let client = fixture.server().admin(&tenant.login.database).await.unwrap();
         let mark = "coalesce(payload->>'work_order', payload->>'location', payload->>'part_id')";
-        for row in client.query(&format!("select {mark} from app.audit_log"), &[]).await.unwrap() {
-            *marks.entry(row.get(0)).or_default() += 1;
+        for row in client.query(&format!("select {mark}, outcome from app.audit_log"), &[]).await.unwrap() {
+            marks.entry(row.get(0)).or_default().push(row.get(1));
         }
         // A mutation and its audit row are one transaction.
         let counted = client.query_one(
@@ -194,12 +195,19 @@ async fn audited(fixture: &Fixture) -> HashMap<String, usize> {
     marks
 }
 
-async fn expect_all(fixture: &Fixture, acknowledged: &[String]) {
+async fn expect_all(fixture: &Fixture, acknowledged: &[(String, &str)]) {
     let audited = audited(fixture).await;
-    let missing = acknowledged.iter().filter(|mark| !audited.contains_key(*mark)).count();
-    let doubled = audited.values().filter(|times| **times > 1).count();
-    eprintln!("{} acknowledged, {} audited, {missing} missing, {doubled} doubled", acknowledged.len(), audited.len());
-    assert_eq!((missing, doubled), (0, 0));
+    let missing = acknowledged.iter().filter(|(mark, _)| !audited.contains_key(mark)).count();
+    let doubled = audited.values().filter(|outcomes| outcomes.len() > 1).count();
+    let ended_otherwise =
+        |(mark, told): &&(String, &str)| audited.get(mark).is_some_and(|outcomes| outcomes[0] != *told);
+    let otherwise = acknowledged.iter().filter(ended_otherwise).count();
+    eprintln!(
+        "{} acknowledged, {} audited, {missing} missing, {doubled} doubled, {otherwise} told otherwise",
+        acknowledged.len(),
+        audited.len()
+    );
+    assert_eq!((missing, doubled, otherwise), (0, 0, 0));
 }
 
 fn queue() -> tempfile::TempDir {

@@ -24,7 +24,7 @@ const BATCH: usize = 1024;
 /// How long the first event waits for others: in memory, where it can be lost meanwhile, and in a store. A commit for each row
 /// would cost the database more than the requests do.
 pub(super) const LINGER_IN_MEMORY: Duration = Duration::from_millis(10);
-pub(super) const LINGER_IN_STORE: Duration = Duration::from_millis(50);
+pub(super) const LINGER_IN_STORE: Duration = Duration::from_millis(200);
 /// Batches written at a time at most: connections are for requests first.
 const WRITERS: usize = 4;
 /// Attempts to write a batch that is only in memory before it is given up, and logged.

@@ -6,11 +6,14 @@
 //! * **in the action's transaction**: see [`action`](crate::action). No added round trip, and neither can be without the other;
 //! * **durable**: appended to a queue in a local store, and waited for until it is on the disk; written to its tenant's
 //!   database in batches afterwards. `kill -9` loses nothing that was acknowledged, and writes nothing twice: an event's id is
-//!   its row's key. What is left is written after the next start;
+//!   its row's key. What is left is written after the next start. A read is appended as done while it is done, so that disk and
+//!   database work at the same time, and again when it turns out to be refused. One that was under way when the process was
+//!   killed stays in the log as done, for it may have been, though nobody has its answer;
 //! * **in memory**: handed to a queue in this process. A crash loses what is in it: events of about 20 ms, or of as long as
 //!   the database is away. So does a database that refuses an event's batch [`RETRIES`] times.
 
 mod deliver;
+mod pending;
 mod store;
 
 use std::path::PathBuf;
@@ -33,6 +36,7 @@ use deliver::{Delivery, LINGER_IN_MEMORY, LINGER_IN_STORE, Patience, deliver};
 use store::{Group, Store};
 
 pub use deliver::RETRIES;
+pub(crate) use pending::Begun;
 pub use store::StoreError;
 
 /// Where events wait until they are in their table.
@@ -132,7 +136,7 @@ impl Event {
 /// An event in the queue. Its place there is free when this is dropped.
 struct Queued {
     event: Event,
-    _place: Option<OwnedSemaphorePermit>,
+    place: Option<OwnedSemaphorePermit>,
     /// What it is stored with.
     group: Option<Group>,
 }
@@ -192,11 +196,11 @@ impl Audit {
         let (store, patience, linger) = match &settings.queue {
             Queue::Memory => (None, Patience::Retries(RETRIES), LINGER_IN_MEMORY),
             Queue::Durable(folder) => {
-                let (store, left) = Store::open(folder, sender.clone())?;
+                let (store, left) = Store::open(folder)?;
                 for (event, group) in left {
                     let place = places.clone().try_acquire_owned().ok();
                     // The receiver is in this function.
-                    let _ = sender.send(Queued { event, _place: place, group: Some(group) });
+                    let _ = sender.send(Queued { event, place, group: Some(group) });
                 }
                 (Some(store), Patience::Endless, LINGER_IN_STORE)
             }
@@ -236,13 +240,27 @@ impl Audit {
         let Way::Queued(queue) = &self.0 else { return Err(Error::Stopping) };
         let place = queue.place().await?;
         match &queue.store {
-            Some(store) => store.append(event, place).await,
+            Some(store) => {
+                let trail = event.row.trail;
+                store.begin(event, Some(place), queue.sender()?)?.end(Some(trail)).await
+            }
             None => {
-                let sender = queue.sender.lock().unwrap_or_else(PoisonError::into_inner);
-                let queued = Queued { event, _place: Some(place), group: None };
-                sender.as_ref().and_then(|sender| sender.send(queued).ok()).ok_or(Error::Stopping)
+                let queued = Queued { event, place: Some(place), group: None };
+                queue.sender()?.send(queued).map_err(|_| Error::Stopping)
             }
         }
+    }
+
+    /// Has the event of what is done next written to a durable queue, and does not wait for the disk; nothing where there is no such
+    /// queue. Waits while it is full.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] when it stays full, [`Error::Stopping`] when it is closed.
+    pub(crate) async fn begin(&self, event: impl FnOnce() -> Event) -> Result<Option<Begun>, Error> {
+        let Way::Queued(queue) = &self.0 else { return Ok(None) };
+        let Some(store) = &queue.store else { return Ok(None) };
+        let place = queue.place().await?;
+        store.begin(event(), Some(place), queue.sender()?).map(Some)
     }
 
     /// Waits until every event recorded so far is in its table.
@@ -297,6 +315,11 @@ impl Drop for Queueing {
 }
 
 impl Queueing {
+    /// To the delivery.
+    fn sender(&self) -> Result<UnboundedSender<Queued>, Error> {
+        self.sender.lock().unwrap_or_else(PoisonError::into_inner).clone().ok_or(Error::Stopping)
+    }
+
     /// A place in the queue, at once without setting a timer.
     async fn place(&self) -> Result<OwnedSemaphorePermit, Error> {
         if let Ok(place) = self.places.clone().try_acquire_owned() {

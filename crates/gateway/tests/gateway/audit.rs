@@ -4,8 +4,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use serde_json::json;
 use tare_gateway::audit::Queue;
 use tare_gateway::{Busy, Error, Settings, Strategy};
+use tokio_postgres::Client;
+use uuid::Uuid;
 
 use crate::bed::{Bed, eventually, settings};
 
@@ -93,6 +96,63 @@ async fn a_full_queue_makes_requests_wait_and_then_refuses_them() {
     assert!(bed.look().await.is_ok());
     bed.gateway.close().await;
     assert_eq!(bed.fixture.audit_rows().await.unwrap(), 42);
+}
+
+/// Whether somebody waits for the parts, which this client has locked.
+async fn waits_for_parts(client: &Client) -> bool {
+    let waits = "select exists (select from pg_locks where relation = 'app.parts'::regclass and not granted)";
+    client.query_one(waits, &[]).await.unwrap().get(0)
+}
+
+/// Each outcome in the first tenant's audit log, and how often it is there.
+async fn outcomes(bed: &Bed) -> Vec<String> {
+    bed.rows("select outcome || ' ' || count(*) from app.audit_log group by outcome order by 1").await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_read_is_in_the_queue_before_it_is_done_and_its_row_says_how_it_ended() {
+    let folder = tempfile::tempdir().unwrap();
+    let bed = Bed::set(Strategy::AFTER, durable(folder.path())).await;
+    let blocked = bed.fixture.server().admin(&bed.fixture.tenants()[0].login.database).await.unwrap();
+    blocked.batch_execute("begin; lock table app.parts in access exclusive mode").await.unwrap();
+    let nobodys = bed.ask(bed.crew(0, 0), "view_part_details", json!({"part_id": Uuid::nil()}));
+    let reads = async { tokio::join!(bed.look(), nobodys) };
+    let begun = eventually("both are in the queue", async || bed.gateway.metrics().audit.unwrap().waiting == 2);
+    let unblocked = async {
+        begun.await;
+        blocked.batch_execute("commit").await.unwrap();
+    };
+    let ((seen, refused), ()) = tokio::join!(reads, unblocked);
+    assert_eq!((seen.is_ok(), refused), (true, Err(404)));
+    bed.gateway.flush().await;
+    assert_eq!(outcomes(&bed).await, ["done 1", "refused 1"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_read_that_gets_no_connection_is_not_recorded_and_one_given_up_half_way_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let bed = Bed::set(Strategy::AFTER, |settings| {
+        durable(folder.path())(settings);
+        settings.pool.cap = 1;
+        settings.pool.wait = Duration::from_millis(50);
+    })
+    .await;
+    bed.look().await.unwrap();
+    bed.gateway.flush().await;
+    let blocked = bed.fixture.server().admin(&bed.fixture.tenants()[0].login.database).await.unwrap();
+    blocked.batch_execute("begin; lock table app.parts in access exclusive mode").await.unwrap();
+    let mut given_up = Box::pin(bed.look());
+    tokio::select! {
+        biased;
+        answer = &mut given_up => panic!("the table is locked: {answer:?}"),
+        () = eventually("it waits for the table", async || waits_for_parts(&blocked).await) => {}
+    }
+    assert_eq!(bed.look().await, Err(503));
+    drop(given_up);
+    blocked.batch_execute("commit").await.unwrap();
+    bed.gateway.flush().await;
+    assert_eq!(outcomes(&bed).await, ["done 2"]);
+    assert_eq!(bed.gateway.metrics().audit.unwrap().waiting, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,0 +1,342 @@
+//! Events between their requests and the thread that writes them.
+//!
+//! A request begins its event and goes on; the thread is woken when the first request needs its event to be on the disk, and takes
+//! along whatever has been begun until then. So requests that come at a time share one sync and one waking, and one that is alone
+//! does not wait for its disk after its database.
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
+use super::store::Group;
+use super::{Event, Queued, Trail};
+use crate::Error;
+
+/// What requests, the delivery and the writing thread share.
+#[derive(Default)]
+pub(super) struct Pending {
+    state: Mutex<State>,
+    wake: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    appended: Vec<Appended>,
+    /// Events that the thread has taken so far. An event has the number of those that began before it.
+    taken: u64,
+    /// Requests that have begun an event and not ended it.
+    under_way: usize,
+    /// Groups whose events are all delivered.
+    delivered: Vec<u64>,
+    /// A request waits for an event that is not taken.
+    wanted: bool,
+    /// The thread waits for work.
+    idle: bool,
+    /// No event is taken any more.
+    stopped: bool,
+    /// Nothing more will come.
+    closed: bool,
+}
+
+/// An event to be written.
+pub(super) struct Appended {
+    pub(super) event: Event,
+    place: Option<OwnedSemaphorePermit>,
+    stored: oneshot::Sender<Result<Queued, Error>>,
+    delivery: UnboundedSender<Queued>,
+}
+
+impl Appended {
+    /// Gives it back to its request as one of `group`, and to the delivery when there is no request any more.
+    pub(super) fn stored(self, group: Group) {
+        let queued = Queued { event: self.event, place: self.place, group: Some(group) };
+        if let Err(Ok(queued)) = self.stored.send(Ok(queued)) {
+            let _ = self.delivery.send(queued);
+        }
+    }
+
+    /// It could not be stored.
+    pub(super) fn failed(self, error: &fjall::Error) {
+        // Who has gone away need not be told.
+        let _ = self.stored.send(Err(Error::Store(error.to_string())));
+    }
+}
+
+/// What is to be written at once.
+#[derive(Default)]
+pub(super) struct Work {
+    pub(super) appended: Vec<Appended>,
+    /// Groups to be removed.
+    pub(super) delivered: Vec<u64>,
+}
+
+impl Pending {
+    /// Takes `event` in; `delivery` is where it goes when it has ended.
+    pub(super) fn begin(
+        self: &Arc<Self>,
+        event: Event,
+        place: Option<OwnedSemaphorePermit>,
+        delivery: UnboundedSender<Queued>,
+    ) -> Result<Begun, Error> {
+        let (store, stored) = oneshot::channel();
+        let mut state = self.state();
+        if state.stopped {
+            return Err(Error::Stopping);
+        }
+        let number = state.taken + state.appended.len() as u64;
+        state.appended.push(Appended { event, place, stored: store, delivery: delivery.clone() });
+        state.under_way += 1;
+        if state.under_way == 1 {
+            state.wanted = true;
+            self.rouse(state);
+        }
+        Ok(Begun { pending: self.clone(), number, stored, delivery })
+    }
+
+    /// All events of a group are delivered.
+    pub(super) fn delivered(&self, group: u64) {
+        let mut state = self.state();
+        state.delivered.push(group);
+        self.rouse(state);
+    }
+
+    /// No event is taken in after this.
+    pub(super) fn stop(&self) {
+        self.state().stopped = true;
+    }
+
+    /// The thread ends when it has written what there is.
+    pub(super) fn close(&self) {
+        let mut state = self.state();
+        (state.stopped, state.closed) = (true, true);
+        self.rouse(state);
+    }
+
+    /// The thread is gone: who waits for it is told that the store is closed.
+    pub(super) fn abandon(&self) {
+        let mut state = self.state();
+        state.stopped = true;
+        state.appended.clear();
+    }
+
+    /// Waits for work, of `most` events at a time. Nothing when all is done and nothing more will come.
+    pub(super) fn next(&self, most: usize) -> Option<Work> {
+        let mut state = self.state();
+        while !state.wanted && !state.closed && state.delivered.is_empty() {
+            state.idle = true;
+            state = self.wake.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        state.idle = false;
+        let mut work = Work { delivered: std::mem::take(&mut state.delivered), ..Work::default() };
+        if state.wanted || state.closed {
+            let rest = state.appended.len().min(most);
+            let rest = state.appended.split_off(rest);
+            work.appended = std::mem::replace(&mut state.appended, rest);
+            state.taken += work.appended.len() as u64;
+            state.wanted = !state.appended.is_empty();
+        }
+        let ends = state.closed && work.appended.is_empty() && work.delivered.is_empty();
+        (!ends).then_some(work)
+    }
+
+    /// Has the event of this `number` written now, if it is not on its way.
+    fn want(&self, number: u64) {
+        let mut state = self.state();
+        if state.taken <= number {
+            state.wanted = true;
+            self.rouse(state);
+        }
+    }
+
+    fn rouse(&self, mut state: MutexGuard<'_, State>) {
+        let idle = std::mem::take(&mut state.idle);
+        drop(state);
+        if idle {
+            self.wake.notify_one();
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// An event on its way to the disk, whose request goes on meanwhile. Dropped before its end it is recorded as it began: what it
+/// tells of may have been done.
+#[must_use]
+pub(crate) struct Begun {
+    pending: Arc<Pending>,
+    number: u64,
+    stored: oneshot::Receiver<Result<Queued, Error>>,
+    delivery: UnboundedSender<Queued>,
+}
+
+impl Begun {
+    /// Returns when it is on the disk how this ended; where there is no `trail`, it is not recorded.
+    ///
+    /// # Errors
+    /// [`Error::Stopping`] when the store is closed, [`Error::Store`] when it fails.
+    pub(crate) async fn end(mut self, trail: Option<Trail>) -> Result<(), Error> {
+        let mut queued = self.stored().await?;
+        let Some(trail) = trail else {
+            queued.delivered();
+            return Ok(());
+        };
+        if queued.event.row.trail != trail {
+            // Under the same id: of two that are left by a crash, the later counts.
+            let Queued { mut event, place, group } = queued;
+            event.row.trail = trail;
+            queued = self.pending.begin(event, place, self.delivery.clone())?.stored().await?;
+            if let Some(group) = group {
+                group.delivered();
+            }
+        }
+        self.delivery.send(queued).map_err(|_| Error::Stopping)
+    }
+
+    async fn stored(&mut self) -> Result<Queued, Error> {
+        self.pending.want(self.number);
+        (&mut self.stored).await.unwrap_or(Err(Error::Stopping))
+    }
+}
+
+impl Drop for Begun {
+    fn drop(&mut self) {
+        self.pending.state().under_way -= 1;
+        self.pending.want(self.number);
+        // From here on the thread finds nobody to give it to, and passes it on itself.
+        self.stored.close();
+        if let Ok(Ok(queued)) = self.stored.try_recv() {
+            let _ = self.delivery.send(queued);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+    use uuid::Uuid;
+
+    use super::super::Row;
+    use super::*;
+    use crate::action::Action;
+
+    struct Bed {
+        pending: Arc<Pending>,
+        delivery: UnboundedSender<Queued>,
+        delivered: UnboundedReceiver<Queued>,
+    }
+
+    impl Bed {
+        fn new() -> Self {
+            let (delivery, delivered) = unbounded_channel();
+            Self { pending: Arc::default(), delivery, delivered }
+        }
+
+        fn begin(&self, id: u128) -> Result<Begun, Error> {
+            let row = Row {
+                id: Uuid::from_u128(id),
+                tenant: Uuid::nil(),
+                yacht: Uuid::nil(),
+                user: Uuid::nil(),
+                action: Action::ViewPartDetails,
+                payload: "{}".into(),
+                trail: Trail::Done,
+                at: SystemTime::UNIX_EPOCH,
+            };
+            self.pending.begin(Event { row, database: None }, None, self.delivery.clone())
+        }
+
+        /// Stores what is to be stored as the thread does, and waits if nothing is: ids of events, and groups removed.
+        fn write(&self, key: u64) -> (Vec<u128>, Vec<u64>) {
+            let Work { appended, delivered } = self.pending.next(256).unwrap();
+            let group = Group::new(key, appended.len(), self.pending.clone());
+            let ids: Vec<_> = appended.iter().map(|appended| appended.event.row.id.as_u128()).collect();
+            appended.into_iter().for_each(|appended| appended.stored(group.clone()));
+            (ids, delivered)
+        }
+
+        fn is_wanted(&self) -> bool {
+            self.pending.state().wanted
+        }
+
+        fn next_delivered(&mut self) -> Option<(u128, Trail)> {
+            self.delivered.try_recv().ok().map(|queued| (queued.event.row.id.as_u128(), queued.event.row.trail))
+        }
+    }
+
+    fn work(ids: &[u128], delivered: &[u64]) -> (Vec<u128>, Vec<u64>) {
+        (ids.to_vec(), delivered.to_vec())
+    }
+
+    #[tokio::test]
+    async fn who_is_alone_is_written_at_once_and_others_when_the_first_needs_it() {
+        let mut bed = Bed::new();
+        let first = bed.begin(1).unwrap();
+        assert_eq!(bed.write(1), work(&[1], &[]));
+        let (second, third) = (bed.begin(2).unwrap(), bed.begin(3).unwrap());
+        assert!(!bed.is_wanted());
+        first.end(Some(Trail::Done)).await.unwrap();
+        assert!(!bed.is_wanted(), "it is on the disk");
+        let ending = tokio::spawn(third.end(Some(Trail::Done)));
+        tokio::task::yield_now().await;
+        assert_eq!(bed.write(2), work(&[2, 3], &[]));
+        ending.await.unwrap().unwrap();
+        second.end(Some(Trail::Done)).await.unwrap();
+        assert_eq!([1, 3, 2].map(|id| Some((id, Trail::Done))), [(); 3].map(|()| bed.next_delivered()));
+    }
+
+    #[tokio::test]
+    async fn what_is_not_to_be_recorded_leaves_the_store_and_what_is_dropped_is_recorded_as_it_began() {
+        let mut bed = Bed::new();
+        let (withdrawn, unseen) = (bed.begin(1).unwrap(), bed.begin(2).unwrap());
+        bed.write(1);
+        withdrawn.end(None).await.unwrap();
+        drop(unseen);
+        let queued = bed.delivered.try_recv().unwrap();
+        assert_eq!(queued.event.row.id.as_u128(), 2);
+        queued.delivered();
+        assert_eq!(bed.write(2), work(&[], &[1]));
+
+        drop(bed.begin(3).unwrap());
+        assert_eq!(bed.write(3), work(&[3], &[]));
+        assert_eq!(bed.next_delivered(), Some((3, Trail::Done)));
+        assert_eq!(bed.next_delivered(), None);
+    }
+
+    #[tokio::test]
+    async fn what_ended_otherwise_is_written_again_before_the_first_is_removed() {
+        let mut bed = Bed::new();
+        let begun = bed.begin(1).unwrap();
+        bed.write(1);
+        let ending = tokio::spawn(begun.end(Some(Trail::Refused)));
+        tokio::task::yield_now().await;
+        assert_eq!(bed.write(2), work(&[1], &[]));
+        ending.await.unwrap().unwrap();
+        assert_eq!(bed.write(3), work(&[], &[1]));
+        assert_eq!(bed.next_delivered(), Some((1, Trail::Refused)));
+        assert_eq!(bed.next_delivered(), None);
+    }
+
+    #[tokio::test]
+    async fn after_the_end_nothing_is_taken_and_nobody_waits() {
+        let bed = Bed::new();
+        let (first, second) = (bed.begin(1).unwrap(), bed.begin(2).unwrap());
+        bed.pending.close();
+        assert_eq!(bed.write(1), work(&[1, 2], &[]));
+        assert!(bed.pending.next(256).is_none());
+        first.end(Some(Trail::Done)).await.unwrap();
+        second.end(Some(Trail::Done)).await.unwrap();
+
+        let bed = Bed::new();
+        let (first, second) = (bed.begin(1).unwrap(), bed.begin(2).unwrap());
+        bed.pending.abandon();
+        for begun in [first, second] {
+            assert!(matches!(begun.end(Some(Trail::Done)).await, Err(Error::Stopping)));
+        }
+        assert!(matches!(bed.begin(3), Err(Error::Stopping)));
+    }
+}
