@@ -89,11 +89,15 @@ struct Compared {
 /// `cargo xtask plan check`.
 pub async fn run(options: CheckPlan, stop: CancellationToken) -> Result<Ending> {
     let amounts = Amounts::of(options.passes.quick, ROUNDS);
-    let calibration = if options.calibration.is_none() { passes(&Most::new()).len() } else { 0 };
+    let unknown = Most::new();
+    let mut sending: Vec<_> = CONFIGURATIONS.iter().map(|one| sent(&scenario(one, &unknown, 1))).collect();
+    if options.calibration.is_none() {
+        sending.extend(passes(&unknown));
+    }
     let plan = [
         (POSTGRES.to_owned(), Duration::from_secs(6)),
         (BUILD.to_owned(), Duration::from_secs(5)),
-        (STEP.to_owned(), amounts.usual(calibration + CONFIGURATIONS.len())),
+        (STEP.to_owned(), amounts.usual(&sending)),
     ];
     let begin = Begin { command: "plan check", network: Network::LOOPBACK, quick: options.passes.quick };
     let given = options.calibration.as_deref().map(read).transpose()?;
@@ -119,7 +123,7 @@ pub async fn run(options: CheckPlan, stop: CancellationToken) -> Result<Ending> 
         let compared = CONFIGURATIONS.iter().zip(of_scenarios);
         let compared = compared.map(|(configuration, (scenario, passes))| {
             within(&model.ranges, &scenario)?;
-            Compared::of(configuration, scenario, passes, &model, amounts.pass)
+            Compared::of(configuration, scenario, passes, &model, amounts)
         });
         let compared = compared.collect::<Result<Vec<_>>>()?;
         let section = told(&compared);
@@ -207,8 +211,9 @@ fn within(ranges: &Ranges, scenario: &Scenario) -> Result<()> {
 
 /// Throughput and P95 of passes as long as those that are measured: the medians of as many with different chances. Queues that
 /// drift have no more time for it here than there.
-fn as_measured(model: &Model, scenario: &Scenario, pass: Duration) -> Result<[f64; 2]> {
+fn as_measured(model: &Model, scenario: &Scenario, amounts: Amounts) -> Result<[f64; 2]> {
     let per_second = simulate(model, scenario, Extent::default())?.throughput;
+    let pass = amounts.time(matches!(scenario.arrival, Arrival::Rate { .. }));
     let requests = |time: Duration| (per_second * time.as_secs_f64()).ceil() as usize;
     let (mut throughput, mut p95) = (Vec::new(), Vec::new());
     for seed in 0..SEEDS {
@@ -237,7 +242,7 @@ impl Compared {
         scenario: Scenario,
         passes: Vec<Observation>,
         model: &Model,
-        pass: Duration,
+        amounts: Amounts,
     ) -> Result<Self> {
         let all: Vec<_> = passes.iter().collect();
         let quiet = quietest(&all);
@@ -249,7 +254,7 @@ impl Compared {
         let measured = [middle(&figures[0])?, middle(&figures[1])?];
         let of = |nth: usize| quiet.iter().map(|pass| figures[nth](pass)).collect::<Vec<_>>();
         let repeats = (0..2).all(|nth| repeats(&of(nth), measured[nth], WITHIN[nth]));
-        let predicted = as_measured(model, &scenario, pass)?;
+        let predicted = as_measured(model, &scenario, amounts)?;
         Ok(Self { configuration, scenario, passes, predicted, measured, repeats })
     }
 }

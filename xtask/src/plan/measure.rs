@@ -50,7 +50,7 @@ pub async fn run(options: MeasurePlan, stop: CancellationToken) -> Result<Ending
     let plan = [
         (POSTGRES.to_owned(), Duration::from_secs(6)),
         (BUILD.to_owned(), Duration::from_secs(5)),
-        (STEP.to_owned(), amounts.usual(passes(&Most::new()).len())),
+        (STEP.to_owned(), amounts.usual(&passes(&Most::new()))),
     ];
     let begin = Begin { command: "plan measure", network: Network::LOOPBACK, quick: options.passes.quick };
     let mut session = Session::begin(begin, &options.passes.judged, &plan, stop)?;

@@ -72,7 +72,7 @@ impl<'a> Bed<'a> {
             if amounts.attempts > 1 {
                 until_quiet().await?;
             }
-            let observation = self.observe_once(sent, amounts.pass, stop).await?;
+            let observation = self.observe_once(sent, amounts.time(sent.rate.is_some()), stop).await?;
             let quiet = observation.others <= QUIET;
             if best.as_ref().is_none_or(|best| observation.others < best.others) {
                 best = Some(observation);

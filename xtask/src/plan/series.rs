@@ -20,6 +20,7 @@ pub const JITTER: u32 = 10;
 #[derive(Clone, Copy)]
 pub struct Amounts {
     pub rounds: usize,
+    /// How long a pass takes.
     pub pass: Duration,
     /// How often a pass is sent at most, when others disturb it. Once, and nothing quiet is waited for.
     pub attempts: usize,
@@ -34,9 +35,15 @@ impl Amounts {
         }
     }
 
-    /// What so many passes usually take.
-    pub fn usual(self, passes: usize) -> Duration {
-        (self.pass + WARMUP + BESIDES) * (passes * self.rounds) as u32
+    /// How long a pass takes. At a rate twice as long: its P95 is of what comes in bursts, and of those there are few.
+    pub fn time(self, is_paced: bool) -> Duration {
+        if is_paced { self.pass * 2 } else { self.pass }
+    }
+
+    /// What these passes usually take.
+    pub fn usual(self, passes: &[Sent]) -> Duration {
+        let round: Duration = passes.iter().map(|sent| self.time(sent.rate.is_some()) + WARMUP + BESIDES).sum();
+        round * self.rounds as u32
     }
 }
 
