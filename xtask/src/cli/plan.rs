@@ -8,7 +8,7 @@ use tare_testbed::Network;
 use super::{Format, Judged, Postgres};
 
 const EXAMPLES: &str = "\x1b[1mExamples\x1b[0m
-  What this machine can do, which everything else follows from; four to five minutes:
+  What this machine can do, which everything else follows from; some minutes:
       cargo xtask plan measure
   What it does at 300 requests a second, with its database 5 ms away:
       cargo xtask plan --rate 300 --distance 5ms

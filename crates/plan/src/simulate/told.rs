@@ -69,7 +69,8 @@ impl Fleet<'_> {
                 of_tenants if of_tenants < pools.budget() => (Resource::PoolSize, of_tenants),
                 _ => (Resource::Budget, pools.budget()),
             };
-            let openings = pools.opened as f64 / (now - began) / OPENINGS;
+            // The first few may come at once.
+            let openings = (pools.opened as f64 / (now - began) / OPENINGS).min(1.0);
             uses.push((Resource::Openings, openings, 0.0));
             uses.push((resource, pools.used.mean(now) / most as f64, 0.0));
         }
