@@ -25,6 +25,8 @@ const BATCH: usize = 1024;
 /// would cost the database more than the requests do.
 pub(super) const LINGER_IN_MEMORY: Duration = Duration::from_millis(10);
 pub(super) const LINGER_IN_STORE: Duration = Duration::from_millis(200);
+/// How often it is looked meanwhile whether there is a batch of them.
+const LOOK: Duration = Duration::from_millis(50);
 /// Batches written at a time at most: connections are for requests first.
 const WRITERS: usize = 4;
 /// Attempts to write a batch that is only in memory before it is given up, and logged.
@@ -62,20 +64,29 @@ pub(super) async fn deliver(delivery: Delivery) {
     let writer = Arc::new(Writer { tenants, connections, patience, slots: Semaphore::new(WRITERS) });
     let mut lanes = Lanes { lanes: HashMap::new(), writing: JoinSet::new(), writer };
     let (mut due, mut taken) = (Due::new(Instant::now()), Vec::new());
-    // When collecting ends; nothing while there is nothing to collect.
-    let (mut collecting, mut open) = (None, true);
+    // Since when, and the next look; nothing while there is nothing to collect.
+    let (mut collecting, mut open): (Option<[Instant; 2]>, _) = (None, true);
+    let look = linger.min(LOOK);
     while open || !due.tenants.is_empty() || !lanes.writing.is_empty() {
         let over = tokio::select! {
             // While it collects it sleeps, and is not in `recv_many`: there each event would wake this task.
             some = receiver.recv_many(&mut taken, BATCH), if open && collecting.is_none() => {
                 open = some > 0;
                 if open && some < BATCH {
-                    collecting = Some(Instant::now() + linger);
+                    let now = Instant::now();
+                    collecting = Some([now, now + look]);
                     continue;
                 }
                 Duration::ZERO
             }
-            () = at(collecting) => linger,
+            () = at(collecting.map(|[_, next]| next)) => {
+                let so_far = collecting.map_or(linger, |[since, _]| since.elapsed());
+                if so_far < linger && receiver.len() < BATCH {
+                    collecting = collecting.map(|[since, next]| [since, next + look]);
+                    continue;
+                }
+                so_far.min(linger)
+            }
             () = hurry.notified() => Duration::ZERO,
             () = at(due.next()) => {
                 let now = Instant::now();
