@@ -202,12 +202,12 @@ impl Gateway {
             None => None,
         };
         // A read is recorded while it is done, and waits for the longer of both.
-        let begun = match call.action().mutates() {
-            true => None,
-            false => {
-                let event = || Event::new(Uuid::now_v7(), caller, &tenant, &call, Trail::Done);
-                timings.time_async(Component::Audit, self.audit.begin(event)).await?
+        let begun = match self.audit.is_durable() && !call.action().mutates() {
+            true => {
+                let event = Event::new(Uuid::now_v7(), caller, &tenant, &call, Trail::Done);
+                Some(timings.time_async(Component::Audit, self.audit.begin(event)).await?)
             }
+            false => None,
         };
         let connected = self.connections.get(tenant.id, &tenant.database);
         let (acted, connection) = match timings.time_async(Component::Connection, connected).await {

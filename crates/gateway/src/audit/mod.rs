@@ -223,6 +223,11 @@ impl Audit {
         matches!(self.0, Way::Queued(_))
     }
 
+    /// Whether events can be [begun](Self::begin).
+    pub(crate) fn is_durable(&self) -> bool {
+        matches!(&self.0, Way::Queued(Queueing { store: Some(_), .. }))
+    }
+
     /// Writes `event` in a transaction of its own on `connection`, and waits for it.
     ///
     /// # Errors
@@ -251,16 +256,14 @@ impl Audit {
         }
     }
 
-    /// Has the event of what is done next written to a durable queue, and does not wait for the disk; nothing where there is no such
-    /// queue. Waits while it is full.
+    /// Has the event of what is done next written to the durable queue, and does not wait for the disk. Waits while it is full.
     ///
     /// # Errors
-    /// [`Error::Busy`] when it stays full, [`Error::Stopping`] when it is closed.
-    pub(crate) async fn begin(&self, event: impl FnOnce() -> Event) -> Result<Option<Begun>, Error> {
-        let Way::Queued(queue) = &self.0 else { return Ok(None) };
-        let Some(store) = &queue.store else { return Ok(None) };
-        let place = queue.place().await?;
-        store.begin(event(), Some(place), queue.sender()?).map(Some)
+    /// [`Error::Busy`] when it stays full, [`Error::Stopping`] when it is closed or there is none.
+    pub(crate) async fn begin(&self, event: Event) -> Result<Begun, Error> {
+        let Way::Queued(queue) = &self.0 else { return Err(Error::Stopping) };
+        let Some(store) = &queue.store else { return Err(Error::Stopping) };
+        store.begin(event, Some(queue.place().await?), queue.sender()?)
     }
 
     /// Waits until every event recorded so far is in its table.
