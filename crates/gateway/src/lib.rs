@@ -201,39 +201,34 @@ impl Gateway {
             },
             None => None,
         };
-        // A read is recorded while it is done, and waits for the longer of both.
-        let begun = match self.audit.is_durable() && !call.action().mutates() {
-            true => {
-                let event = Event::new(Uuid::now_v7(), caller, &tenant, &call, Trail::Done);
-                Some(timings.time_async(Component::Audit, self.audit.begin(event)).await?)
-            }
+        // Asked for first: who waits for a place should keep no connection from the queue.
+        let place = match self.audit.is_durable() && !call.action().mutates() {
+            true => timings.time_async(Component::Audit, self.audit.place()).await?,
             false => None,
         };
-        let connected = self.connections.get(tenant.id, &tenant.database);
-        let (acted, connection) = match timings.time_async(Component::Connection, connected).await {
-            Ok(mut connection) => {
-                let shape = Shape::of(self.strategy);
-                let request = Request { caller: &caller, tenant: &tenant, call: &call, shape, record };
-                let acted = timings.time_async(Component::Action, self.act(&mut connection, &request)).await;
-                (acted, Some(connection))
-            }
-            Err(error) => (Err(error), None),
-        };
+        let mut connection =
+            timings.time_async(Component::Connection, self.connections.get(tenant.id, &tenant.database)).await?;
+
+        // A read is recorded while it is done.
+        let event = |trail| Event::new(Uuid::now_v7(), caller, &tenant, &call, trail);
+        let begun = place.map(|place| place.begin(event(Trail::Done))).transpose()?;
+        let request =
+            Request { caller: &caller, tenant: &tenant, call: &call, shape: Shape::of(self.strategy), record };
+        let acted = timings.time_async(Component::Action, self.act(&mut connection, &request)).await;
 
         if let Some(reads) = self.reads.as_ref().filter(|_| call.action().mutates()) {
             reads.changed(&tenant);
         }
         let recorded_along = record != Record::Apart && acted.is_ok();
-        match (begun, connection, Trail::of(&acted).filter(|_| !recorded_along)) {
-            (Some(begun), connection, trail) => {
-                drop(connection);
+        match (begun, Trail::of(&acted).filter(|_| !recorded_along)) {
+            (Some(begun), trail) => {
+                connection.release();
                 timings.time_async(Component::Audit, begun.end(trail)).await?;
             }
-            (None, Some(connection), Some(trail)) => {
-                let event = Event::new(Uuid::now_v7(), caller, &tenant, &call, trail);
-                timings.time_async(Component::Audit, self.audit(connection, event)).await?;
+            (None, Some(trail)) => {
+                timings.time_async(Component::Audit, self.audit(connection, event(trail))).await?;
             }
-            (None, connection, _) => drop(connection),
+            (None, None) => connection.release(),
         }
         let outcome = acted?;
         let answer = timings.time(Component::Response, || response::body(call.action(), &outcome));

@@ -31,7 +31,7 @@ pub fn assumptions(model: &Model, scenario: &Scenario) -> Vec<String> {
     let disk = match model.actions.get(&scenario.action).is_some_and(|action| action.commits) {
         true => "A mutation waits for one write of PostgreSQL's disk; those that come while it writes share the next.",
         false => {
-            "A read is written to its instance's audit queue while it is done, and waits for what of that is left; those that come while it writes share the next. What is queued is written to its database every 200 ms, tenants in turns, on a connection of the tenant."
+            "A read waits for its instance's audit queue as long as one was measured to wait for it after its query; those that come meanwhile share the next write. What is queued is written to its database every 200 ms, tenants in turns, on a connection of the tenant."
         }
     };
     [

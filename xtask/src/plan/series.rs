@@ -11,8 +11,8 @@ use tokio_util::sync::CancellationToken;
 use super::pass::{Bed, WARMUP};
 use crate::progress::Progress;
 
-/// Starting a server, looking for a quiet moment, and what is sent again for want of one.
-const BESIDES: Duration = Duration::from_millis(1_300);
+/// Starting a server, and looking for a quiet moment.
+const BESIDES: Duration = Duration::from_millis(500);
 /// The jitter of a distance is so much of it, as named ones have it: without it those who wait for it fall in step.
 pub const JITTER: u32 = 10;
 

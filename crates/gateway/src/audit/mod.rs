@@ -6,9 +6,9 @@
 //! * **in the action's transaction**: see [`action`](crate::action). No added round trip, and neither can be without the other;
 //! * **durable**: appended to a queue in a local store, and waited for until it is on the disk; written to its tenant's
 //!   database in batches afterwards. `kill -9` loses nothing that was acknowledged, and writes nothing twice: an event's id is
-//!   its row's key. What is left is written after the next start. A read is appended as done while it is done, so that disk and
-//!   database work at the same time, and again when it turns out to be refused. One that was under way when the process was
-//!   killed stays in the log as done, for it may have been, though nobody has its answer;
+//!   its row's key. What is left is written after the next start. A read is appended as done when it is sent to its database, and
+//!   again when it turns out to be refused. One that was under way when the process was killed, or had just failed, stays in the
+//!   log as done, for it may have been, though nobody has its answer. So does one that was dropped half-way;
 //! * **in memory**: handed to a queue in this process. A crash loses what is in it: events of about 20 ms, or of as long as
 //!   the database is away. So does a database that refuses an event's batch [`RETRIES`] times.
 
@@ -169,12 +169,19 @@ struct Queueing {
     delivery: Mutex<Option<JoinHandle<()>>>,
 }
 
+/// A place in a durable queue.
+pub(crate) struct Place<'a> {
+    queue: &'a Queueing,
+    store: &'a Store,
+    permit: OwnedSemaphorePermit,
+}
+
 /// How the queue is.
 #[derive(Clone, Copy, Debug)]
 pub struct AuditMetrics {
     /// Events that may wait.
     pub capacity: usize,
-    /// Events that wait.
+    /// Events that wait, and of a durable queue those, too, whose requests are under way.
     pub waiting: usize,
 }
 
@@ -223,7 +230,7 @@ impl Audit {
         matches!(self.0, Way::Queued(_))
     }
 
-    /// Whether events can be [begun](Self::begin).
+    /// Whether events can be begun before they have ended.
     pub(crate) fn is_durable(&self) -> bool {
         matches!(&self.0, Way::Queued(Queueing { store: Some(_), .. }))
     }
@@ -247,7 +254,7 @@ impl Audit {
         match &queue.store {
             Some(store) => {
                 let trail = event.row.trail;
-                store.begin(event, Some(place), queue.sender()?)?.end(Some(trail)).await
+                store.begin(event, Some(place), queue.sender()?.downgrade())?.end(Some(trail)).await
             }
             None => {
                 let queued = Queued { event, place: Some(place), group: None };
@@ -256,17 +263,19 @@ impl Audit {
         }
     }
 
-    /// Has the event of what is done next written to the durable queue, and does not wait for the disk. Waits while it is full.
+    /// A place in the queue for an event to be [begun](Place::begin); nothing where the queue is none that is durable. Waits while it is
+    /// full.
     ///
     /// # Errors
-    /// [`Error::Busy`] when it stays full, [`Error::Stopping`] when it is closed or there is none.
-    pub(crate) async fn begin(&self, event: Event) -> Result<Begun, Error> {
-        let Way::Queued(queue) = &self.0 else { return Err(Error::Stopping) };
-        let Some(store) = &queue.store else { return Err(Error::Stopping) };
-        store.begin(event, Some(queue.place().await?), queue.sender()?)
+    /// [`Error::Busy`] when it stays full, [`Error::Stopping`] when it is closed.
+    pub(crate) async fn place(&self) -> Result<Option<Place<'_>>, Error> {
+        let Way::Queued(queue) = &self.0 else { return Ok(None) };
+        let Some(store) = &queue.store else { return Ok(None) };
+        Ok(Some(Place { queue, store, permit: queue.place().await? }))
     }
 
-    /// Waits until every event recorded so far is in its table.
+    /// Waits until every event recorded so far is in its table, and with a durable queue until every read under way has ended and its
+    /// event is there. Meanwhile others wait as with a full queue.
     pub async fn flush(&self) {
         if let Way::Queued(queue) = &self.0 {
             queue.hurry.notify_one();
@@ -305,6 +314,16 @@ impl Audit {
                 Some(AuditMetrics { capacity, waiting: capacity - queue.places.available_permits() })
             }
         }
+    }
+}
+
+impl Place<'_> {
+    /// Has the event of what is done next written, and does not wait for the disk.
+    ///
+    /// # Errors
+    /// [`Error::Stopping`] when the queue is closed.
+    pub(crate) fn begin(self, event: Event) -> Result<Begun, Error> {
+        self.store.begin(event, Some(self.permit), self.queue.sender()?.downgrade())
     }
 }
 

@@ -6,7 +6,7 @@
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::mpsc::WeakUnboundedSender;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::store::Group;
@@ -43,16 +43,21 @@ struct State {
 pub(super) struct Appended {
     pub(super) event: Event,
     place: Option<OwnedSemaphorePermit>,
+    /// The group that has it as it began, where it ended otherwise.
+    corrects: Option<Group>,
     stored: oneshot::Sender<Result<Queued, Error>>,
-    delivery: UnboundedSender<Queued>,
+    delivery: WeakUnboundedSender<Queued>,
 }
 
 impl Appended {
     /// Gives it back to its request as one of `group`, and to the delivery when there is no request any more.
     pub(super) fn stored(self, group: Group) {
+        if let Some(corrected) = self.corrects {
+            corrected.delivered();
+        }
         let queued = Queued { event: self.event, place: self.place, group: Some(group) };
         if let Err(Ok(queued)) = self.stored.send(Ok(queued)) {
-            let _ = self.delivery.send(queued);
+            deliver(&self.delivery, queued);
         }
     }
 
@@ -60,6 +65,13 @@ impl Appended {
     pub(super) fn failed(self, error: &fjall::Error) {
         // Who has gone away need not be told.
         let _ = self.stored.send(Err(Error::Store(error.to_string())));
+    }
+}
+
+/// Passes it on. Once there is no delivery any more it stays in the store, and is delivered after the next start.
+fn deliver(delivery: &WeakUnboundedSender<Queued>, queued: Queued) {
+    if let Some(delivery) = delivery.upgrade() {
+        let _ = delivery.send(queued);
     }
 }
 
@@ -77,21 +89,45 @@ impl Pending {
         self: &Arc<Self>,
         event: Event,
         place: Option<OwnedSemaphorePermit>,
-        delivery: UnboundedSender<Queued>,
+        delivery: WeakUnboundedSender<Queued>,
     ) -> Result<Begun, Error> {
-        let (store, stored) = oneshot::channel();
-        let mut state = self.state();
-        if state.stopped {
-            return Err(Error::Stopping);
+        let state = self.state();
+        match state.stopped {
+            true => Err(Error::Stopping),
+            false => Ok(self.append(state, event, place, None, delivery)),
         }
+    }
+
+    /// Takes in what ended otherwise than it began. Of those that are begun it is taken until the thread ends.
+    fn correct(
+        self: &Arc<Self>,
+        Queued { event, place, group }: Queued,
+        delivery: WeakUnboundedSender<Queued>,
+    ) -> Result<Begun, Error> {
+        let state = self.state();
+        match state.closed {
+            true => Err(Error::Stopping),
+            false => Ok(self.append(state, event, place, group, delivery)),
+        }
+    }
+
+    fn append(
+        self: &Arc<Self>,
+        mut state: MutexGuard<'_, State>,
+        event: Event,
+        place: Option<OwnedSemaphorePermit>,
+        corrects: Option<Group>,
+        delivery: WeakUnboundedSender<Queued>,
+    ) -> Begun {
+        let (store, stored) = oneshot::channel();
         let number = state.taken + state.appended.len() as u64;
-        state.appended.push(Appended { event, place, stored: store, delivery: delivery.clone() });
+        state.appended.push(Appended { event, place, corrects, stored: store, delivery: delivery.clone() });
         state.under_way += 1;
         if state.under_way == 1 {
             state.wanted = true;
             self.rouse(state);
         }
-        Ok(Begun { pending: self.clone(), number, stored, delivery })
+        Begun { pending: self.clone(), number, stored, delivery }
     }
 
     /// All events of a group are delivered.
@@ -116,7 +152,7 @@ impl Pending {
     /// The thread is gone: who waits for it is told that the store is closed.
     pub(super) fn abandon(&self) {
         let mut state = self.state();
-        state.stopped = true;
+        (state.stopped, state.closed) = (true, true);
         state.appended.clear();
     }
 
@@ -169,7 +205,7 @@ pub(crate) struct Begun {
     pending: Arc<Pending>,
     number: u64,
     stored: oneshot::Receiver<Result<Queued, Error>>,
-    delivery: UnboundedSender<Queued>,
+    delivery: WeakUnboundedSender<Queued>,
 }
 
 impl Begun {
@@ -185,14 +221,11 @@ impl Begun {
         };
         if queued.event.row.trail != trail {
             // Under the same id: of two that are left by a crash, the later counts.
-            let Queued { mut event, place, group } = queued;
-            event.row.trail = trail;
-            queued = self.pending.begin(event, place, self.delivery.clone())?.stored().await?;
-            if let Some(group) = group {
-                group.delivered();
-            }
+            queued.event.row.trail = trail;
+            queued = self.pending.correct(queued, self.delivery.clone())?.stored().await?;
         }
-        self.delivery.send(queued).map_err(|_| Error::Stopping)
+        deliver(&self.delivery, queued);
+        Ok(())
     }
 
     async fn stored(&mut self) -> Result<Queued, Error> {
@@ -208,7 +241,7 @@ impl Drop for Begun {
         // From here on the thread finds nobody to give it to, and passes it on itself.
         self.stored.close();
         if let Ok(Ok(queued)) = self.stored.try_recv() {
-            let _ = self.delivery.send(queued);
+            deliver(&self.delivery, queued);
         }
     }
 }
@@ -217,7 +250,7 @@ impl Drop for Begun {
 mod tests {
     use std::time::SystemTime;
 
-    use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+    use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
     use uuid::Uuid;
 
     use super::super::Row;
@@ -247,7 +280,7 @@ mod tests {
                 trail: Trail::Done,
                 at: SystemTime::UNIX_EPOCH,
             };
-            self.pending.begin(Event { row, database: None }, None, self.delivery.clone())
+            self.pending.begin(Event { row, database: None }, None, self.delivery.downgrade())
         }
 
         /// Stores what is to be stored as the thread does, and waits if nothing is: ids of events, and groups removed.
@@ -319,6 +352,25 @@ mod tests {
         assert_eq!(bed.write(3), work(&[], &[1]));
         assert_eq!(bed.next_delivered(), Some((1, Trail::Refused)));
         assert_eq!(bed.next_delivered(), None);
+    }
+
+    #[tokio::test]
+    async fn who_is_under_way_keeps_no_delivery_from_its_end_and_is_corrected_until_the_store_is_closed() {
+        let Bed { pending, delivery, mut delivered } = Bed::new();
+        let bed = Bed { pending, delivery: delivery.clone(), delivered: unbounded_channel().1 };
+        let (done, refused) = (bed.begin(1).unwrap(), bed.begin(2).unwrap());
+        bed.write(1);
+        bed.pending.stop();
+        drop(delivery);
+        let Bed { pending, delivery, .. } = bed;
+        drop(delivery);
+        assert!(delivered.recv().await.is_none());
+        done.end(Some(Trail::Done)).await.unwrap();
+        let ending = tokio::spawn(refused.end(Some(Trail::Refused)));
+        tokio::task::yield_now().await;
+        let bed = Bed { pending, delivery: unbounded_channel().0, delivered };
+        assert_eq!(bed.write(2), work(&[2], &[]));
+        ending.await.unwrap().unwrap();
     }
 
     #[tokio::test]

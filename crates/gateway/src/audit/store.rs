@@ -13,7 +13,7 @@ use std::thread::JoinHandle;
 
 use fjall::{Keyspace, KeyspaceCreateOptions, PersistMode};
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::mpsc::WeakUnboundedSender;
 
 use super::pending::{Appended, Begun, Pending, Work};
 use super::{Event, Queued, Row};
@@ -124,7 +124,7 @@ impl Store {
         &self,
         event: Event,
         place: Option<OwnedSemaphorePermit>,
-        delivery: UnboundedSender<Queued>,
+        delivery: WeakUnboundedSender<Queued>,
     ) -> Result<Begun, Error> {
         self.pending.begin(event, place, delivery)
     }

@@ -100,7 +100,8 @@ async fn a_full_queue_makes_requests_wait_and_then_refuses_them() {
 
 /// Whether somebody waits for the parts, which this client has locked.
 async fn waits_for_parts(client: &Client) -> bool {
-    let waits = "select exists (select from pg_locks where relation = 'app.parts'::regclass and not granted)";
+    let waits = "select exists (select from pg_locks join pg_database on pg_database.oid = database \
+                 where datname = current_database() and relation = 'app.parts'::regclass and not granted)";
     client.query_one(waits, &[]).await.unwrap().get(0)
 }
 
@@ -153,6 +154,33 @@ async fn a_read_that_gets_no_connection_is_not_recorded_and_one_given_up_half_wa
     bed.gateway.flush().await;
     assert_eq!(outcomes(&bed).await, ["done 2"]);
     assert_eq!(bed.gateway.metrics().audit.unwrap().waiting, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_read_under_way_keeps_no_gateway_from_closing_and_is_recorded_after_the_next_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let bed = Bed::set(Strategy::AFTER, durable(folder.path())).await;
+    let blocked = bed.fixture.server().admin(&bed.fixture.tenants()[0].login.database).await.unwrap();
+    blocked.batch_execute("begin; lock table app.parts in access exclusive mode").await.unwrap();
+    let mut under_way = Box::pin(bed.look());
+    tokio::select! {
+        biased;
+        answer = &mut under_way => panic!("the table is locked: {answer:?}"),
+        () = eventually("it waits for the table", async || waits_for_parts(&blocked).await) => {}
+    }
+    // Nobody drives the read meanwhile.
+    tokio::time::timeout(Duration::from_secs(20), bed.gateway.close()).await.expect("it closes");
+    blocked.batch_execute("commit").await.unwrap();
+    let answer = under_way.await;
+    assert!(answer.is_ok(), "{answer:?}");
+
+    let Bed { gateway, fixture } = bed;
+    drop(gateway);
+    assert_eq!(fixture.audit_rows().await.unwrap(), 0);
+    let mut again = settings(&fixture, Strategy::AFTER);
+    durable(folder.path())(&mut again);
+    tare_gateway::Gateway::new(again).unwrap().close().await;
+    assert_eq!(fixture.audit_rows().await.unwrap(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
