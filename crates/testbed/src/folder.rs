@@ -62,7 +62,8 @@ if [ -n "$container" ]; then
   for _ in 1 2 3 4 5 6 7 8 9 10; do [ -n "$(docker rm --force --volumes "$container")" ] && break; sleep 0.2; done
   left=$(docker ps --all --quiet --filter "name=^$container\$") && [ -z "$left" ] || exit 1
 fi
-for _ in 1 2 3 4 5 6 7 8 9 10; do rm -rf "$folder"; [ -e "$folder" ] || exit 0; sleep 0.1; done"#;
+tries=0
+while [ $tries -lt 100 ]; do rm -rf "$folder"; [ -e "$folder" ] || exit 0; tries=$((tries + 1)); sleep 0.1; done"#;
 
 /// A temporary folder that only this user can look into, for files with passwords and tokens in them.
 ///
