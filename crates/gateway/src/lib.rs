@@ -202,9 +202,9 @@ impl Gateway {
             None => None,
         };
         // Asked for first: who waits for a place should keep no connection from the queue.
-        let place = match self.audit.is_durable() && !call.action().mutates() {
-            true => timings.time_async(Component::Audit, self.audit.place()).await?,
-            false => None,
+        let place = match self.audit.durable().filter(|_| !call.action().mutates()) {
+            Some(queue) => Some(timings.time_async(Component::Audit, queue.place()).await?),
+            None => None,
         };
         let mut connection =
             timings.time_async(Component::Connection, self.connections.get(tenant.id, &tenant.database)).await?;

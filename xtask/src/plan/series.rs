@@ -20,7 +20,7 @@ pub const JITTER: u32 = 10;
 #[derive(Clone, Copy)]
 pub struct Amounts {
     pub rounds: usize,
-    /// How long a pass takes.
+    /// How long a pass in a closed loop takes.
     pub pass: Duration,
     /// How often a pass is sent at most, when others disturb it. Once, and nothing quiet is waited for.
     pub attempts: usize,

@@ -136,7 +136,7 @@ impl Event {
 /// An event in the queue. Its place there is free when this is dropped.
 struct Queued {
     event: Event,
-    place: Option<OwnedSemaphorePermit>,
+    _place: Option<OwnedSemaphorePermit>,
     /// What it is stored with.
     group: Option<Group>,
 }
@@ -169,10 +169,16 @@ struct Queueing {
     delivery: Mutex<Option<JoinHandle<()>>>,
 }
 
-/// A place in a durable queue.
-pub(crate) struct Place<'a> {
+/// A queue in which events can be begun before they have ended.
+#[derive(Clone, Copy)]
+pub(crate) struct Durable<'a> {
     queue: &'a Queueing,
     store: &'a Store,
+}
+
+/// A place in it.
+pub(crate) struct Place<'a> {
+    durable: Durable<'a>,
     permit: OwnedSemaphorePermit,
 }
 
@@ -207,7 +213,7 @@ impl Audit {
                 for (event, group) in left {
                     let place = places.clone().try_acquire_owned().ok();
                     // The receiver is in this function.
-                    let _ = sender.send(Queued { event, place, group: Some(group) });
+                    let _ = sender.send(Queued { event, _place: place, group: Some(group) });
                 }
                 (Some(store), Patience::Endless, LINGER_IN_STORE)
             }
@@ -230,9 +236,12 @@ impl Audit {
         matches!(self.0, Way::Queued(_))
     }
 
-    /// Whether events can be begun before they have ended.
-    pub(crate) fn is_durable(&self) -> bool {
-        matches!(&self.0, Way::Queued(Queueing { store: Some(_), .. }))
+    /// The durable queue, where there is one.
+    pub(crate) fn durable(&self) -> Option<Durable<'_>> {
+        match &self.0 {
+            Way::Queued(queue) => queue.store.as_ref().map(|store| Durable { queue, store }),
+            Way::Awaited => None,
+        }
     }
 
     /// Writes `event` in a transaction of its own on `connection`, and waits for it.
@@ -257,21 +266,10 @@ impl Audit {
                 store.begin(event, Some(place), queue.sender()?.downgrade())?.end(Some(trail)).await
             }
             None => {
-                let queued = Queued { event, place: Some(place), group: None };
+                let queued = Queued { event, _place: Some(place), group: None };
                 queue.sender()?.send(queued).map_err(|_| Error::Stopping)
             }
         }
-    }
-
-    /// A place in the queue for an event to be [begun](Place::begin); nothing where the queue is none that is durable. Waits while it is
-    /// full.
-    ///
-    /// # Errors
-    /// [`Error::Busy`] when it stays full, [`Error::Stopping`] when it is closed.
-    pub(crate) async fn place(&self) -> Result<Option<Place<'_>>, Error> {
-        let Way::Queued(queue) = &self.0 else { return Ok(None) };
-        let Some(store) = &queue.store else { return Ok(None) };
-        Ok(Some(Place { queue, store, permit: queue.place().await? }))
     }
 
     /// Waits until every event recorded so far is in its table, and with a durable queue until every read under way has ended and its
@@ -317,13 +315,24 @@ impl Audit {
     }
 }
 
+impl<'a> Durable<'a> {
+    /// A place for an event. Waits while it is full.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] when it stays full, [`Error::Stopping`] when it is closed.
+    pub(crate) async fn place(self) -> Result<Place<'a>, Error> {
+        Ok(Place { durable: self, permit: self.queue.place().await? })
+    }
+}
+
 impl Place<'_> {
     /// Has the event of what is done next written, and does not wait for the disk.
     ///
     /// # Errors
     /// [`Error::Stopping`] when the queue is closed.
     pub(crate) fn begin(self, event: Event) -> Result<Begun, Error> {
-        self.store.begin(event, Some(self.permit), self.queue.sender()?.downgrade())
+        let Self { durable: Durable { queue, store }, permit } = self;
+        store.begin(event, Some(permit), queue.sender()?.downgrade())
     }
 }
 

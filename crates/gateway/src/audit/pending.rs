@@ -10,7 +10,7 @@ use tokio::sync::mpsc::WeakUnboundedSender;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::store::Group;
-use super::{Event, Queued, Trail};
+use super::{Event, Queued, Row, Trail};
 use crate::Error;
 
 /// What requests, the delivery and the writing thread share.
@@ -41,22 +41,23 @@ struct State {
 
 /// An event to be written.
 pub(super) struct Appended {
-    pub(super) event: Event,
-    place: Option<OwnedSemaphorePermit>,
-    /// The group that has it as it began, where it ended otherwise.
-    corrects: Option<Group>,
+    /// Its group is the one that has it as it began, where it ended otherwise.
+    queued: Queued,
     stored: oneshot::Sender<Result<Queued, Error>>,
     delivery: WeakUnboundedSender<Queued>,
 }
 
 impl Appended {
+    pub(super) fn row(&self) -> &Row {
+        &self.queued.event.row
+    }
+
     /// Gives it back to its request as one of `group`, and to the delivery when there is no request any more.
-    pub(super) fn stored(self, group: Group) {
-        if let Some(corrected) = self.corrects {
+    pub(super) fn stored(mut self, group: Group) {
+        if let Some(corrected) = self.queued.group.replace(group) {
             corrected.delivered();
         }
-        let queued = Queued { event: self.event, place: self.place, group: Some(group) };
-        if let Err(Ok(queued)) = self.stored.send(Ok(queued)) {
+        if let Err(Ok(queued)) = self.stored.send(Ok(self.queued)) {
             deliver(&self.delivery, queued);
         }
     }
@@ -91,43 +92,33 @@ impl Pending {
         place: Option<OwnedSemaphorePermit>,
         delivery: WeakUnboundedSender<Queued>,
     ) -> Result<Begun, Error> {
-        let state = self.state();
-        match state.stopped {
-            true => Err(Error::Stopping),
-            false => Ok(self.append(state, event, place, None, delivery)),
-        }
+        self.append(Queued { event, _place: place, group: None }, delivery, |state| state.stopped)
     }
 
-    /// Takes in what ended otherwise than it began. Of those that are begun it is taken until the thread ends.
-    fn correct(
-        self: &Arc<Self>,
-        Queued { event, place, group }: Queued,
-        delivery: WeakUnboundedSender<Queued>,
-    ) -> Result<Begun, Error> {
-        let state = self.state();
-        match state.closed {
-            true => Err(Error::Stopping),
-            false => Ok(self.append(state, event, place, group, delivery)),
-        }
+    /// Takes in what ended otherwise than it began, until the thread ends.
+    fn correct(self: &Arc<Self>, queued: Queued, delivery: WeakUnboundedSender<Queued>) -> Result<Begun, Error> {
+        self.append(queued, delivery, |state| state.closed)
     }
 
     fn append(
         self: &Arc<Self>,
-        mut state: MutexGuard<'_, State>,
-        event: Event,
-        place: Option<OwnedSemaphorePermit>,
-        corrects: Option<Group>,
+        queued: Queued,
         delivery: WeakUnboundedSender<Queued>,
-    ) -> Begun {
+        is_over: fn(&State) -> bool,
+    ) -> Result<Begun, Error> {
+        let mut state = self.state();
+        if is_over(&state) {
+            return Err(Error::Stopping);
+        }
         let (store, stored) = oneshot::channel();
         let number = state.taken + state.appended.len() as u64;
-        state.appended.push(Appended { event, place, corrects, stored: store, delivery: delivery.clone() });
+        state.appended.push(Appended { queued, stored: store, delivery: delivery.clone() });
         state.under_way += 1;
         if state.under_way == 1 {
             state.wanted = true;
             self.rouse(state);
         }
-        Begun { pending: self.clone(), number, stored, delivery }
+        Ok(Begun { pending: self.clone(), number, stored, delivery })
     }
 
     /// All events of a group are delivered.
@@ -253,7 +244,6 @@ mod tests {
     use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
     use uuid::Uuid;
 
-    use super::super::Row;
     use super::*;
     use crate::action::Action;
 
@@ -287,7 +277,7 @@ mod tests {
         fn write(&self, key: u64) -> (Vec<u128>, Vec<u64>) {
             let Work { appended, delivered } = self.pending.next(256).unwrap();
             let group = Group::new(key, appended.len(), self.pending.clone());
-            let ids: Vec<_> = appended.iter().map(|appended| appended.event.row.id.as_u128()).collect();
+            let ids: Vec<_> = appended.iter().map(|appended| appended.row().id.as_u128()).collect();
             appended.into_iter().for_each(|appended| appended.stored(group.clone()));
             (ids, delivered)
         }

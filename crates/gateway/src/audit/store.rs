@@ -170,7 +170,7 @@ impl Writer {
         }
         if !events.is_empty() {
             self.next += 1;
-            let rows: Vec<_> = events.iter().map(|appended| &appended.event.row).collect();
+            let rows: Vec<_> = events.iter().map(Appended::row).collect();
             let rows = serde_json::to_vec(&rows).expect("ids, times and strings serialise");
             batch.insert(&self.groups, key.to_be_bytes(), rows);
             batch = batch.durability(Some(PersistMode::SyncData));

@@ -98,6 +98,22 @@ async fn a_full_queue_makes_requests_wait_and_then_refuses_them() {
     assert_eq!(bed.fixture.audit_rows().await.unwrap(), 42);
 }
 
+/// A client that has locked the first tenant's parts until it commits.
+async fn parts_locked(bed: &Bed) -> Client {
+    let client = bed.fixture.server().admin(&bed.fixture.tenants()[0].login.database).await.unwrap();
+    client.batch_execute("begin; lock table app.parts in access exclusive mode").await.unwrap();
+    client
+}
+
+/// Drives a read until it waits for the parts that `client` has locked.
+async fn until_it_waits<A: std::fmt::Debug>(read: &mut (impl Future<Output = A> + Unpin), client: &Client) {
+    tokio::select! {
+        biased;
+        answer = read => panic!("the table is locked: {answer:?}"),
+        () = eventually("it waits for the table", async || waits_for_parts(client).await) => {}
+    }
+}
+
 /// Whether somebody waits for the parts, which this client has locked.
 async fn waits_for_parts(client: &Client) -> bool {
     let waits = "select exists (select from pg_locks join pg_database on pg_database.oid = database \
@@ -114,8 +130,7 @@ async fn outcomes(bed: &Bed) -> Vec<String> {
 async fn a_read_is_in_the_queue_before_it_is_done_and_its_row_says_how_it_ended() {
     let folder = tempfile::tempdir().unwrap();
     let bed = Bed::set(Strategy::AFTER, durable(folder.path())).await;
-    let blocked = bed.fixture.server().admin(&bed.fixture.tenants()[0].login.database).await.unwrap();
-    blocked.batch_execute("begin; lock table app.parts in access exclusive mode").await.unwrap();
+    let blocked = parts_locked(&bed).await;
     let nobodys = bed.ask(bed.crew(0, 0), "view_part_details", json!({"part_id": Uuid::nil()}));
     let reads = async { tokio::join!(bed.look(), nobodys) };
     let begun = eventually("both are in the queue", async || bed.gateway.metrics().audit.unwrap().waiting == 2);
@@ -140,14 +155,9 @@ async fn a_read_that_gets_no_connection_is_not_recorded_and_one_given_up_half_wa
     .await;
     bed.look().await.unwrap();
     bed.gateway.flush().await;
-    let blocked = bed.fixture.server().admin(&bed.fixture.tenants()[0].login.database).await.unwrap();
-    blocked.batch_execute("begin; lock table app.parts in access exclusive mode").await.unwrap();
+    let blocked = parts_locked(&bed).await;
     let mut given_up = Box::pin(bed.look());
-    tokio::select! {
-        biased;
-        answer = &mut given_up => panic!("the table is locked: {answer:?}"),
-        () = eventually("it waits for the table", async || waits_for_parts(&blocked).await) => {}
-    }
+    until_it_waits(&mut given_up, &blocked).await;
     assert_eq!(bed.look().await, Err(503));
     drop(given_up);
     blocked.batch_execute("commit").await.unwrap();
@@ -160,14 +170,9 @@ async fn a_read_that_gets_no_connection_is_not_recorded_and_one_given_up_half_wa
 async fn a_read_under_way_keeps_no_gateway_from_closing_and_is_recorded_after_the_next_start() {
     let folder = tempfile::tempdir().unwrap();
     let bed = Bed::set(Strategy::AFTER, durable(folder.path())).await;
-    let blocked = bed.fixture.server().admin(&bed.fixture.tenants()[0].login.database).await.unwrap();
-    blocked.batch_execute("begin; lock table app.parts in access exclusive mode").await.unwrap();
+    let blocked = parts_locked(&bed).await;
     let mut under_way = Box::pin(bed.look());
-    tokio::select! {
-        biased;
-        answer = &mut under_way => panic!("the table is locked: {answer:?}"),
-        () = eventually("it waits for the table", async || waits_for_parts(&blocked).await) => {}
-    }
+    until_it_waits(&mut under_way, &blocked).await;
     // Nobody drives the read meanwhile.
     tokio::time::timeout(Duration::from_secs(20), bed.gateway.close()).await.expect("it closes");
     blocked.batch_execute("commit").await.unwrap();
