@@ -83,13 +83,6 @@ pub struct Budget {
     pub against: String,
     /// The judged one's time over the other's, at most.
     pub at_most: f64,
-    /// Whether the two can be timed in turns: not where one of them disturbs the other by being there.
-    #[serde(default = "usually")]
-    pub in_turns: bool,
-}
-
-const fn usually() -> bool {
-    true
 }
 
 /// What share of the database's own throughput HTTP must reach.
