@@ -1,16 +1,22 @@
 //! A service whose latencies are known, since it makes them.
 
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, IoSliceMut, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
+
+use nix::cmsg_space;
+use nix::sys::socket::sockopt::ReceiveTimestampns;
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, setsockopt};
+use nix::sys::time::TimeSpec;
 
 /// Before this a thread sleeps, after it it stays awake: the kernel wakes sleepers some 50 µs late.
 const AWAKE: Duration = Duration::from_micros(300);
 
 /// A service on this machine that takes times from a list in turn, answers at once when the list is empty, and stalls when
-/// it is told to. A thread for each connection, with nothing between it and the socket. Ends when dropped.
+/// it is told to. A time counts from when the request came to its socket, and not from when its thread had woken up. A thread for each connection, with nothing between it and the socket. Ends when dropped.
 pub struct Known {
     address: SocketAddr,
     inner: Arc<Inner>,
@@ -63,10 +69,11 @@ impl Drop for Known {
 
 fn serve(inner: &Inner, stream: TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
+    setsockopt(&stream, ReceiveTimestampns, &true)?;
     let mut writer = stream.try_clone()?;
-    let mut reader = BufReader::new(stream);
+    let mut reader = BufReader::new(Stamped { stream, came: SystemTime::now() });
     while read_request(&mut reader)? {
-        let came = Instant::now();
+        let came = Instant::now() - reader.get_ref().came.elapsed().unwrap_or_default();
         let nth = inner.served.fetch_add(1, Ordering::Relaxed);
         if !inner.times.is_empty() {
             wait_until(came + inner.times[nth % inner.times.len()]);
@@ -82,8 +89,27 @@ fn serve(inner: &Inner, stream: TcpStream) -> io::Result<()> {
     Ok(())
 }
 
+/// A stream, and when what was read last had come.
+struct Stamped {
+    stream: TcpStream,
+    came: SystemTime,
+}
+
+impl Read for Stamped {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let (mut buffers, mut control) = ([IoSliceMut::new(buffer)], cmsg_space!(TimeSpec));
+        let message = recvmsg::<()>(self.stream.as_raw_fd(), &mut buffers, Some(&mut control), MsgFlags::empty())?;
+        for control in message.cmsgs()? {
+            if let ControlMessageOwned::ScmTimestampns(came) = control {
+                self.came = SystemTime::UNIX_EPOCH + Duration::from(came);
+            }
+        }
+        Ok(message.bytes)
+    }
+}
+
 /// Reads a request to its end; false when there is none.
-fn read_request(reader: &mut BufReader<TcpStream>) -> io::Result<bool> {
+fn read_request(reader: &mut BufReader<Stamped>) -> io::Result<bool> {
     let (mut line, mut length) = (String::new(), 0);
     loop {
         line.clear();

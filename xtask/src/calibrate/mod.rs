@@ -38,9 +38,9 @@ const STALL: Duration = Duration::from_secs(1);
 const BEFORE_STALL: Duration = Duration::from_secs(3);
 /// How long a pass with a stall takes.
 const WITH_STALL: Duration = Duration::from_secs(10);
-/// Connections to the services that are known.
+/// Connections to the one that stalls, and at a rate to the one with known latencies: enough for none to wait for one.
 const CONNECTIONS: usize = 64;
-
+const ENOUGH: usize = 12;
 /// Connections in a closed loop of known latencies.
 const FEW: usize = 4;
 
@@ -127,7 +127,7 @@ async fn latencies(plan: &Plan, progress: &Progress, stop: &CancellationToken) -
     let mut checks = Vec::new();
     // In a closed loop each is busy all the time, and more of them than processors would wait for one.
     for (name, pace, concurrency) in
-        [("closed loop", None, FEW), ("at a rate", Some(Pace::constant(SLOW_RATE)), CONNECTIONS)]
+        [("closed loop", None, FEW), ("at a rate", Some(Pace::constant(SLOW_RATE)), ENOUGH)]
     {
         let amount = Amount {
             extent: Extent { requests: plan.times as u64, time: Duration::MAX },
