@@ -45,6 +45,23 @@ pub(crate) struct Recent {
     pub(crate) lines: Vec<Line>,
 }
 
+impl Recent {
+    /// Takes what another has, which has nothing then.
+    pub(crate) fn take(&mut self, other: &mut Self) {
+        self.latency.add(&other.latency);
+        self.failed += other.failed;
+        self.lines.append(&mut other.lines);
+        other.clear();
+    }
+
+    /// Forgets all, and keeps its memory.
+    pub(crate) fn clear(&mut self) {
+        self.latency.0.reset();
+        self.failed = 0;
+        self.lines.clear();
+    }
+}
+
 #[derive(Default)]
 struct Action {
     latency: Times,

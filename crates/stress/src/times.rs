@@ -34,6 +34,11 @@ impl Times {
         self.0.add(&other.0).expect("a histogram that resizes itself takes any other");
     }
 
+    /// At this quantile; 0 when there are none.
+    pub(crate) fn quantile_ms(&self, quantile: f64) -> f64 {
+        milliseconds(self.0.value_at_quantile(quantile))
+    }
+
     pub(crate) fn summary(&self) -> Latency {
         summary(&self.0)
     }

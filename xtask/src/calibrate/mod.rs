@@ -40,7 +40,7 @@ const BEFORE_STALL: Duration = Duration::from_secs(3);
 const WITH_STALL: Duration = Duration::from_secs(10);
 /// Connections to the one that stalls, and at a rate to the one with known latencies: enough for none to wait for one.
 const CONNECTIONS: usize = 64;
-const ENOUGH: usize = 12;
+const ENOUGH: usize = 8;
 /// Connections in a closed loop of known latencies.
 const FEW: usize = 4;
 
