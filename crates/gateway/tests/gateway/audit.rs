@@ -68,6 +68,27 @@ async fn what_could_not_be_delivered_is_after_the_next_start() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn of_a_batch_that_is_written_again_only_what_is_not_there_is_added() {
+    let bed = Bed::with(Strategy::AFTER).await;
+    let write = async |events: &[(u128, &str)]| {
+        let ids: Vec<_> = events.iter().map(|(id, _)| format!("'{}'::uuid", Uuid::from_u128(*id))).collect();
+        let outcomes: Vec<_> = events.iter().map(|(_, outcome)| format!("'{outcome}'")).collect();
+        let (ids, outcomes, many) = (ids.join(","), outcomes.join(","), events.len());
+        bed.rows(&format!(
+            "select app.record_audit(array_fill(gen_random_uuid(), array[{many}]), array[{ids}], \
+             array_fill(gen_random_uuid(), array[{many}]), array_fill('list_parts'::text, array[{many}]), \
+             array_fill('{{}}'::text, array[{many}]), array[{outcomes}], array_fill(now(), array[{many}]))::text"
+        ))
+        .await;
+    };
+    write(&[(1, "done"), (2, "refused")]).await;
+    // Of an event that was corrected the later one comes first.
+    write(&[(1, "refused"), (3, "refused"), (3, "done"), (4, "done")]).await;
+    let rows = bed.rows("select right(id::text, 1) || ' ' || outcome from app.audit_log order by 1").await;
+    assert_eq!(rows, ["1 done", "2 refused", "3 refused", "4 done"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_full_queue_makes_requests_wait_and_then_refuses_them() {
     let folder = tempfile::tempdir().unwrap();
     let bed = Bed::set(Strategy::AFTER, |settings| {
