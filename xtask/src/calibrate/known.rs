@@ -16,7 +16,8 @@ use nix::sys::time::TimeSpec;
 const AWAKE: Duration = Duration::from_micros(300);
 
 /// A service on this machine that takes times from a list in turn, answers at once when the list is empty, and stalls when
-/// it is told to. A time counts from when the request came to its socket, and not from when its thread had woken up. A thread for each connection, with nothing between it and the socket. Ends when dropped.
+/// it is told to. A time counts from when the request came to its socket, and not from when its thread had woken up. A thread
+/// for each connection, with nothing between it and the socket. Ends when dropped.
 pub struct Known {
     address: SocketAddr,
     inner: Arc<Inner>,

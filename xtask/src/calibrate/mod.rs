@@ -38,8 +38,9 @@ const STALL: Duration = Duration::from_secs(1);
 const BEFORE_STALL: Duration = Duration::from_secs(3);
 /// How long a pass with a stall takes.
 const WITH_STALL: Duration = Duration::from_secs(10);
-/// Connections to the one that stalls, and at a rate to the one with known latencies: enough for none to wait for one.
+/// Connections to the service that stalls.
 const CONNECTIONS: usize = 64;
+/// Connections at a rate to the one with known latencies: more than are busy at a time, and few enough to stay warm.
 const ENOUGH: usize = 8;
 /// Connections in a closed loop of known latencies.
 const FEW: usize = 4;
