@@ -134,7 +134,7 @@ fn pooled(group: &mut Group<'_>, bed: &Bed) {
     // What a pool costs at least: deadpool's own `get`.
     group.each(
         "pooled-acquire-bare",
-        || bare_pool(bed, &bed.tenant().0.database),
+        || bare_pool(bed, &bed.tenant().0.database, BARE_CAP),
         async |pool| drop(pool.get().await.expect("the server answers")),
         |_, _| bed.expect_connections(1),
     );
@@ -150,10 +150,13 @@ const TENANTS: u128 = 1_000;
 /// Those of them that have a connection, and are asked for in turn.
 const CONNECTED: u128 = 50;
 
-fn bare_pool(bed: &Bed, database: &Database) -> Pool {
+/// Connections of a bare pool at most, where fewer do.
+const BARE_CAP: usize = 16;
+
+fn bare_pool(bed: &Bed, database: &Database, cap: usize) -> Pool {
     let fast = ManagerConfig { recycling_method: RecyclingMethod::Fast };
     let manager = Manager::from_config(database.config().clone(), MakeRustlsConnect::new(bed.tls()), fast);
-    Pool::builder(manager).max_size(16).build().expect("a pool without time-outs builds")
+    Pool::builder(manager).max_size(cap).build().expect("a pool without time-outs builds")
 }
 
 /// A database that nobody has: a tenant's pool is there, and has no connection.
@@ -187,7 +190,7 @@ fn among_a_thousand(group: &mut Group<'_>, bed: &Bed) {
 
     let prepare = || {
         let (tenant, nowhere) = (bed.tenant().0, nowhere(bed));
-        let pool = |id| bare_pool(bed, if id < CONNECTED { &tenant.database } else { &nowhere });
+        let pool = |id| bare_pool(bed, if id < CONNECTED { &tenant.database } else { &nowhere }, BARE_CAP);
         let pools: HashMap<_, _> = (0..TENANTS).map(|id| (Uuid::from_u128(id), pool(id))).collect();
         bed.runtime().block_on(async {
             for id in 0..CONNECTED {
@@ -205,13 +208,30 @@ fn among_a_thousand(group: &mut Group<'_>, bed: &Bed) {
     group.each("pooled-acquire-1000-bare", prepare, acquire, |_, _| ());
 }
 
-/// One tenant's P95 alone, and while another has 64 requests for the whole budget: among others, an acquire has no number of
-/// round trips. The flood is there only while it is measured: neither way has that of the other beside it.
+/// Who else is there while one tenant's acquires are timed.
+#[derive(Clone, Copy)]
+enum Others {
+    Nobody,
+    /// A tenant of the same pools, with as many requests as [`FLOOD`] for the whole budget.
+    Flood,
+    /// As many requests on as many connections of a bare pool: they share the machine, and nothing of ours.
+    BareFlood,
+}
+
+const BUDGET: usize = 20;
+const FLOOD: usize = 64;
+
+/// One tenant's P95 alone, while another has 64 requests for the whole budget, and while those keep the machine as busy past our
+/// pools: what is cold in the processors' caches then is no matter of whom a pool serves. Among others, an acquire has no number of
+/// round trips. The flood is there only while it is measured: neither way has that of another beside it.
 fn beside_a_flood(group: &mut Group<'_>, bed: &Bed) {
-    const BUDGET: usize = 20;
-    const FLOOD: usize = 64;
     const FOR_A_P95: usize = 100;
-    for (way, callers) in [("acquire-p95", 0), ("acquire-p95-beside-flood", FLOOD)] {
+    let ways = [
+        ("acquire-p95", Others::Nobody),
+        ("acquire-p95-beside-bare-flood", Others::BareFlood),
+        ("acquire-p95-beside-flood", Others::Flood),
+    ];
+    for (way, others) in ways {
         let prepare = || {
             let settings = PoolSettings {
                 budget: BUDGET,
@@ -220,40 +240,39 @@ fn beside_a_flood(group: &mut Group<'_>, bed: &Bed) {
                 wait: Duration::from_secs(60),
                 ..PoolSettings::default()
             };
-            (bed.connections_with(settings), bed.tenant().0.database.clone())
+            let database = bed.tenant().0.database.clone();
+            Flooded { connections: bed.connections_with(settings), bare: bare_pool(bed, &database, BUDGET), database }
         };
-        let acquire = |(connections, database): &mut (Arc<Connections>, Arc<Database>), iterations| {
+        let acquire = |flooded: &mut Flooded, iterations| {
             let acquires = (iterations as usize).max(FOR_A_P95);
-            let p95 = bed.runtime().spawn(p95_beside(callers, acquires, connections, database));
+            let p95 = bed.runtime().spawn(flooded.clone().p95_beside(others, acquires));
             bed.runtime().block_on(p95).expect("everybody is served") * iterations as u32
         };
         group.among_others(way, prepare, acquire);
     }
 }
 
-/// The P95 of so many acquires of one tenant, while so many requests of another are there all along.
-fn p95_beside(
-    callers: usize,
-    acquires: usize,
-    connections: &Arc<Connections>,
-    database: &Arc<Database>,
-) -> impl Future<Output = Duration> + use<> {
-    let (connections, database) = (connections.clone(), database.clone());
-    let (over, all_there) = (Arc::new(AtomicBool::new(false)), Arc::new(Barrier::new(callers + 1)));
-    async move {
+/// Our pools, and a bare one, of the same database.
+#[derive(Clone)]
+struct Flooded {
+    connections: Arc<Connections>,
+    bare: Pool,
+    database: Arc<Database>,
+}
+
+impl Flooded {
+    /// The P95 of so many acquires of one tenant, while the requests of others are there all along.
+    async fn p95_beside(self, others: Others, acquires: usize) -> Duration {
+        let callers = if matches!(others, Others::Nobody) { 0 } else { FLOOD };
+        let (over, all_there) = (Arc::new(AtomicBool::new(false)), Arc::new(Barrier::new(callers + 1)));
         let mut flood = JoinSet::new();
         for _ in 0..callers {
-            let (connections, database) = (connections.clone(), database.clone());
-            let (over, all_there) = (over.clone(), all_there.clone());
+            let (flooded, over, all_there) = (self.clone(), over.clone(), all_there.clone());
             flood.spawn(async move {
-                let query = async || {
-                    let connection = connections.get(Uuid::from_u128(2), &database).await;
-                    select_one(&connection.expect("the server answers")).await;
-                };
-                query().await;
+                flooded.request(others).await;
                 all_there.wait().await;
                 while !over.load(Ordering::Relaxed) {
-                    query().await;
+                    flooded.request(others).await;
                 }
             });
         }
@@ -261,7 +280,7 @@ fn p95_beside(
         let mut times = Vec::with_capacity(acquires);
         for _ in 0..acquires {
             let start = Instant::now();
-            let connection = connections.get(Uuid::from_u128(1), &database).await;
+            let connection = self.connections.get(Uuid::from_u128(1), &self.database).await;
             times.push(start.elapsed());
             select_one(&connection.expect("the server answers")).await;
         }
@@ -269,5 +288,17 @@ fn p95_beside(
         flood.join_all().await;
         times.sort();
         times[(acquires * 95).div_ceil(100) - 1]
+    }
+
+    /// One request of the others.
+    async fn request(&self, others: Others) {
+        match others {
+            Others::Nobody => {}
+            Others::Flood => {
+                let connection = self.connections.get(Uuid::from_u128(2), &self.database).await;
+                select_one(&connection.expect("the server answers")).await;
+            }
+            Others::BareFlood => select_one(&self.bare.get().await.expect("the server answers")).await,
+        }
     }
 }
