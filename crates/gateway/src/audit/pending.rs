@@ -1,8 +1,8 @@
 //! Events between their requests and the thread that writes them.
 //!
-//! A request begins its event and goes on; the thread is woken when the first request needs its event to be on the disk, and takes
-//! along whatever has been begun until then. So requests that come at a time share one sync and one waking, and one that is alone
-//! does not wait for its disk after its database.
+//! A request begins its event and goes on; the thread is woken when half of the requests under way have an event for it, or when one
+//! of them needs its own to be on the disk, and takes along whatever has been begun until then. So requests that come at a time share
+//! one sync and one waking, which is mostly over when their database has answered.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -114,7 +114,7 @@ impl Pending {
         let number = state.taken + state.appended.len() as u64;
         state.appended.push(Appended { queued, stored: store, delivery: delivery.clone() });
         state.under_way += 1;
-        if state.under_way == 1 {
+        if 2 * state.appended.len() >= state.under_way {
             state.wanted = true;
             self.rouse(state);
         }
@@ -296,20 +296,27 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_is_alone_is_written_at_once_and_others_when_the_first_needs_it() {
+    async fn half_of_those_under_way_are_written_at_once_and_fewer_when_one_of_them_needs_it() {
         let mut bed = Bed::new();
         let first = bed.begin(1).unwrap();
         assert_eq!(bed.write(1), work(&[1], &[]));
-        let (second, third) = (bed.begin(2).unwrap(), bed.begin(3).unwrap());
-        assert!(!bed.is_wanted());
+        let second = bed.begin(2).unwrap();
+        assert_eq!(bed.write(2), work(&[2], &[]));
+        let third = bed.begin(3).unwrap();
+        assert!(!bed.is_wanted(), "it is one of three");
         first.end(Some(Trail::Done)).await.unwrap();
-        assert!(!bed.is_wanted(), "it is on the disk");
+        assert!(!bed.is_wanted(), "that one is on the disk");
         let ending = tokio::spawn(third.end(Some(Trail::Done)));
         tokio::task::yield_now().await;
-        assert_eq!(bed.write(2), work(&[2, 3], &[]));
+        assert_eq!(bed.write(3), work(&[3], &[]));
         ending.await.unwrap().unwrap();
-        second.end(Some(Trail::Done)).await.unwrap();
-        assert_eq!([1, 3, 2].map(|id| Some((id, Trail::Done))), [(); 3].map(|()| bed.next_delivered()));
+
+        let (fourth, fifth) = (bed.begin(4).unwrap(), bed.begin(5).unwrap());
+        assert_eq!(bed.write(4), work(&[4, 5], &[]));
+        for begun in [second, fifth, fourth] {
+            begun.end(Some(Trail::Done)).await.unwrap();
+        }
+        assert_eq!([1, 3, 2, 5, 4].map(|id| Some((id, Trail::Done))), [(); 5].map(|()| bed.next_delivered()));
     }
 
     #[tokio::test]
