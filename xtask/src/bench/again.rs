@@ -50,7 +50,7 @@ async fn in_turns(budget: &Budget, built: &Built, bed: &Bed) -> Result<Option<In
     let (judged, other) = (subject(&budget.id)?, subject(&budget.against)?);
     let mut ratios = Vec::new();
     for round in 0..ROUNDS {
-        let Some(pairs) = turns::take([other, judged], round).await? else { return Ok(None) };
+        let Some(pairs) = turns::take([other, judged], round, turns::LONG).await? else { return Ok(None) };
         ratios.extend(typical(&pairs).map(|[other, judged]| judged / other));
     }
     let rounds = ratios.len();

@@ -18,8 +18,10 @@ use tokio::task::JoinHandle;
 use super::executable::{Bed, LISTED, command, last_words};
 use crate::guard::Guarded;
 
-/// How long one turn takes at least: long beside waking a process up, short beside a machine's moods.
-const TURN: Duration = Duration::from_millis(2);
+/// How long one turn takes at least where both do the same: long beside waking a process up, short beside a machine's moods.
+pub const SHORT: Duration = Duration::from_millis(2);
+/// Where they do different things: what comes once a turn, such as waiting for the last of many, may be much to one of them.
+pub const LONG: Duration = Duration::from_millis(20);
 /// How long the turns of a round take, and of how many times [`TURNS_OF_A_ROUND`] it is at least and at most.
 const ROUND: Duration = Duration::from_millis(250);
 const TIMES: std::ops::RangeInclusive<usize> = 4..=100;
@@ -44,15 +46,15 @@ pub const fn is_mirrored(round: usize) -> bool {
 
 /// How long one iteration of each takes, in nanoseconds, pair by pair; nothing where one of them cannot be timed in turns. Every other
 /// round is the mirror image of the one before it: whatever comes of being started or timed first comes of it for either.
-pub async fn take([first, second]: [Subject<'_>; 2], round: usize) -> Result<Option<Vec<[f64; 2]>>> {
+pub async fn take([first, second]: [Subject<'_>; 2], round: usize, turn: Duration) -> Result<Option<Vec<[f64; 2]>>> {
     if !is_mirrored(round) {
-        return take_in_order([first, second], round).await;
+        return take_in_order([first, second], round, turn).await;
     }
-    let taken = take_in_order([second, first], round).await?;
+    let taken = take_in_order([second, first], round, turn).await?;
     Ok(taken.map(|pairs| pairs.into_iter().map(|[second, first]| [first, second]).collect()))
 }
 
-async fn take_in_order(subjects: [Subject<'_>; 2], round: usize) -> Result<Option<Vec<[f64; 2]>>> {
+async fn take_in_order(subjects: [Subject<'_>; 2], round: usize, turn: Duration) -> Result<Option<Vec<[f64; 2]>>> {
     let [first, second] = subjects.map(Runner::start);
     let (Some(first), Some(second)) = tokio::try_join!(first, second)? else { return Ok(None) };
     let mut runners = [first, second];
@@ -66,7 +68,7 @@ async fn take_in_order(subjects: [Subject<'_>; 2], round: usize) -> Result<Optio
             runner.time(iterations).await?;
             longest = longest.max(began.elapsed().as_nanos() as f64 / iterations as f64);
         }
-        let enough = (TURN.as_nanos() as f64 / longest).ceil() as u64;
+        let enough = (turn.as_nanos() as f64 / longest).ceil() as u64;
         if enough <= iterations || iterations >= MOST {
             break;
         }

@@ -176,7 +176,7 @@ impl Turns {
         let series = self.of(unit);
         let round = self.series[series.start].pairs.len();
         let turns = match &self.units[unit] {
-            Unit::Bench(pair) => match turns::take(subjects(pair, sides), round).await? {
+            Unit::Bench(pair) => match turns::take(subjects(pair, sides), round, turns::SHORT).await? {
                 Some(times) => vec![times],
                 None => return Ok(false),
             },

@@ -26,7 +26,7 @@ const BATCH: usize = 1024;
 pub(super) const LINGER_IN_MEMORY: Duration = Duration::from_millis(10);
 pub(super) const LINGER_IN_STORE: Duration = Duration::from_millis(200);
 /// How often it is looked meanwhile whether there is a batch of them.
-const LOOK: Duration = Duration::from_millis(50);
+const LOOK: Duration = Duration::from_millis(5);
 /// Batches written at a time at most: connections are for requests first.
 const WRITERS: usize = 4;
 /// Attempts to write a batch that is only in memory before it is given up, and logged.
