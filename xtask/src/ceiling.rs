@@ -1,5 +1,6 @@
-//! The ceiling: what the database alone can do of the same work, and how much of it is left through HTTP.
+//! The ceiling: what the database alone can do of the same work, how much of it is left through HTTP, and through a bare server.
 
+use std::fmt::Display;
 use std::io::{Error, ErrorKind::NotFound};
 use std::process::Stdio;
 use std::time::Duration;
@@ -7,11 +8,12 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use tare_evidence::{Ceiling, median};
 use tare_stress::Extent;
-use tare_testbed::{Fixture, Template};
+use tare_testbed::{Fixture, Prepared, Template};
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 use tokio_util::sync::CancellationToken;
 
+use crate::bare::Bare;
 use crate::guard::Guarded;
 use crate::load::Sending;
 use crate::progress::Progress;
@@ -44,11 +46,11 @@ impl Extents {
 
     /// How long the step usually takes.
     pub fn usual(self) -> Duration {
-        Duration::from_secs(ACTIONS.len() as u64 * (self.rounds as u64 * 2 + 1) * self.seconds)
+        Duration::from_secs(ACTIONS.len() as u64 * (self.rounds as u64 * 3 + 2) * self.seconds)
     }
 }
 
-/// Measures both sides in turns. Nothing when there is no pgbench to be run.
+/// Measures all sides in turns. Nothing when there is no pgbench to be run.
 pub async fn measure(
     fixture: &Fixture,
     service: &Service,
@@ -59,28 +61,41 @@ pub async fn measure(
     let mut ceilings = Vec::new();
     for action in ACTIONS {
         let client = Client::new(fixture, service, action).await?;
+        let bare_server = Bare::start(fixture, sql(action, ["$1", "$2", "$3"]), CONNECTIONS).await?;
+        let to_bare = client.to(&bare_server).await?;
         progress.at(format!("{action}, warming up"));
         client.requests_per_second(extents.seconds, stop).await?;
-        let (mut http, mut alone) = (Vec::new(), Vec::new());
+        if let Some(wrk) = &to_bare {
+            wrk.requests_per_second(CONNECTIONS, extents.seconds).await?;
+        }
+        let (mut http, mut alone, mut bare) = (Vec::new(), Vec::new(), Vec::new());
         for round in 1..=extents.rounds {
-            progress.at(format!("{action}, round {round} of {}, pgbench", extents.rounds));
+            let at = |what| progress.at(format!("{action}, round {round} of {}, {what}", extents.rounds));
+            at("pgbench");
             let Some(transactions) = pgbench(fixture, action, extents.seconds).await? else {
                 progress.say("ceiling: left out, there is no pgbench to be run; PostgreSQL's client programs bring it");
                 return Ok(Vec::new());
             };
             alone.push(transactions);
-            progress.at(format!("{action}, round {round} of {}, HTTP", extents.rounds));
+            at("HTTP");
             http.push(client.requests_per_second(extents.seconds, stop).await?);
+            if let Some(wrk) = &to_bare {
+                at("bare HTTP");
+                bare.push(wrk.requests_per_second(CONNECTIONS, extents.seconds).await?);
+            }
         }
-        let shares = http.iter().zip(&alone).map(|(http, alone)| http / alone).collect();
+        let of_pgbench =
+            |these: &[f64]| median(these.iter().zip(&alone).map(|(one, alone)| one / alone).collect()).estimate;
         ceilings.push(Ceiling {
             action: action.to_owned(),
             client: client.name().to_owned(),
             concurrency: CONNECTIONS,
             rounds: extents.rounds,
+            share: of_pgbench(&http),
+            bare_share: to_bare.is_some().then(|| of_pgbench(&bare)),
             http_per_second: median(http).estimate,
+            bare_per_second: to_bare.is_some().then(|| median(bare).estimate),
             pgbench_per_second: median(alone).estimate,
-            share: median(shares).estimate,
         });
     }
     Ok(ceilings)
@@ -89,7 +104,7 @@ pub async fn measure(
 /// Who sends the requests, all from the one tenant whose database pgbench is at. wrk where it is installed, for it costs the
 /// least, and what it costs is missing from the service; else our own load.
 enum Client<'a> {
-    Wrk(Wrk),
+    Wrk { wrk: Wrk, requests: Vec<Prepared> },
     Own { fixture: &'a Fixture, service: &'a Service, action: &'a str },
 }
 
@@ -97,21 +112,29 @@ impl<'a> Client<'a> {
     async fn new(fixture: &'a Fixture, service: &'a Service, action: &'a str) -> Result<Self> {
         let requests = Template::named(action)?.requests(fixture, &fixture.tenants()[..1], VARIETY);
         Ok(match Wrk::find(&service.url(), &requests).await? {
-            Some(wrk) => Self::Wrk(wrk),
+            Some(wrk) => Self::Wrk { wrk, requests },
             None => Self::Own { fixture, service, action },
         })
     }
 
     fn name(&self) -> &'static str {
         match self {
-            Self::Wrk(_) => "wrk",
+            Self::Wrk { .. } => "wrk",
             Self::Own { .. } => "tare",
+        }
+    }
+
+    /// The same requests to a bare server. Nothing where it is our own load, which sends to a service alone.
+    async fn to(&self, bare: &Bare) -> Result<Option<Wrk>> {
+        match self {
+            Self::Wrk { requests, .. } => Wrk::find(&bare.url(), requests).await,
+            Self::Own { .. } => Ok(None),
         }
     }
 
     async fn requests_per_second(&self, seconds: u64, stop: &CancellationToken) -> Result<f64> {
         match self {
-            Self::Wrk(wrk) => wrk.requests_per_second(CONNECTIONS, seconds).await,
+            Self::Wrk { wrk, .. } => wrk.requests_per_second(CONNECTIONS, seconds).await,
             Self::Own { fixture, service, action } => {
                 let sending = Sending::action(fixture, &fixture.tenants()[..1], action, VARIETY, service).await?;
                 requests_per_second(sending, seconds, stop).await
@@ -178,17 +201,19 @@ async fn pgbench(fixture: &Fixture, action: &str, seconds: u64) -> Result<Option
     }
 }
 
-/// One of the requests at random: the query that the gateway sends under `one-call`, with variables for its parameters.
-/// pgbench prepares each branch once on each connection.
-fn script(action: &str) -> String {
+/// The query that the gateway sends for `action` under `one-call`, of a yacht, a user and a payload.
+fn sql(action: &str, [yacht, user, payload]: [impl Display; 3]) -> String {
     // As the gateway does it: a mutation takes its audit row along, a read's goes to the queue.
     let audit = if action == "view_part_details" { "null" } else { "gen_random_uuid()" };
+    format!("select status, body::text from app.execute({yacht}, {user}, '{action}', {payload}, {audit}, false)")
+}
+
+/// One of the requests at random, with variables for its parameters. pgbench prepares each branch once on each connection.
+fn script(action: &str) -> String {
     let branches = (0..VARIETY).map(|nth| {
         let branch = if nth == 0 { "\\if" } else { "\\elif" };
-        format!(
-            "{branch} :request = {nth}\n\
-             select status, body::text from app.execute(:yacht{nth}, :user{nth}, '{action}', :payload{nth}, {audit}, false);\n"
-        )
+        let sql = sql(action, ["yacht", "user", "payload"].map(|name| format!(":{name}{nth}")));
+        format!("{branch} :request = {nth}\n{sql};\n")
     });
     format!("\\set request random(0, {})\n{}\\endif\n", VARIETY - 1, branches.collect::<String>())
 }

@@ -3,6 +3,7 @@
 //!
 //! Orchestration only. What is measured is in the other crates; here it is put in order, shown while it runs, and judged.
 
+mod bare;
 mod baseline;
 mod bench;
 mod beside;

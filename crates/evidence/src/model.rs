@@ -249,21 +249,28 @@ pub struct InTurns {
     pub rounds: usize,
 }
 
-/// The same work through HTTP and on the database alone, in turns.
+/// The same work through HTTP, through a bare HTTP server, and on the database alone, in turns.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Ceiling {
     /// The action.
     pub action: String,
     /// What sent the requests: `wrk`, or `tare`, which costs more of the machine.
     pub client: String,
-    /// Connections in both.
+    /// Connections in each.
     pub concurrency: usize,
     /// Rounds; the figures are medians over them.
     pub rounds: usize,
     /// Requests per second through HTTP.
     pub http_per_second: f64,
+    /// Requests per second through a server that does nothing but hand them to the database by way of a pool: it checks no token, looks no
+    /// tenant up, and audits no read. Only sent by wrk, and not measured by earlier versions.
+    #[serde(default)]
+    pub bare_per_second: Option<f64>,
     /// Transactions per second of pgbench with the same SQL, prepared.
     pub pgbench_per_second: f64,
-    /// Median of the rounds' ratios, 0 to 1.
+    /// Median of the rounds' ratios of HTTP to pgbench, 0 to 1.
     pub share: f64,
+    /// The same of the bare server to pgbench.
+    #[serde(default)]
+    pub bare_share: Option<f64>,
 }

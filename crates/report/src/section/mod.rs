@@ -168,13 +168,18 @@ fn network(Network { name, round_trip_ms, jitter_ms, .. }: &Network) -> String {
 
 fn ceilings(evidence: &Evidence) -> Option<Section> {
     let sentence = |ceiling: &Ceiling| {
+        let bare = ceiling.bare_per_second.zip(ceiling.bare_share).map(|(per_second, share)| {
+            let (rate, share) = (rate(per_second), percent(share));
+            format!("; a bare HTTP server, without tokens, tenants and audit of reads: {rate}, {share}")
+        });
         format!(
-            "{} through HTTP: {}; pgbench with the same SQL prepared: {}; share {} (medians of {} interleaved rounds, {} \
-             connections each, sent by {}).",
+            "{} through HTTP: {}, {} of pgbench's {} with the same SQL prepared{} (medians of {} interleaved rounds, {} connections \
+             each, sent by {}).",
             ceiling.action,
             rate(ceiling.http_per_second),
-            rate(ceiling.pgbench_per_second).replace("req/s", "transactions/s"),
             percent(ceiling.share),
+            rate(ceiling.pgbench_per_second).replace("req/s", "transactions/s"),
+            bare.unwrap_or_default(),
             ceiling.rounds,
             ceiling.concurrency,
             ceiling.client
