@@ -264,13 +264,13 @@ pub struct Ceiling {
     pub http_per_second: f64,
     /// Requests per second through a server that does nothing but hand them to the database by way of a pool: it checks no token, looks no
     /// tenant up, and audits no read. Only sent by wrk, and not measured by earlier versions.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bare_per_second: Option<f64>,
     /// Transactions per second of pgbench with the same SQL, prepared.
     pub pgbench_per_second: f64,
     /// Median of the rounds' ratios of HTTP to pgbench, 0 to 1.
     pub share: f64,
     /// The same of the bare server to pgbench.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bare_share: Option<f64>,
 }

@@ -2,7 +2,7 @@
 //!
 //! A request begins its event and goes on; the thread is woken when half of the requests under way have an event for it, or when one
 //! of them needs its own to be on the disk, and takes along whatever has been begun until then. So requests that come at a time share
-//! one sync and one waking, which is mostly over when their database has answered.
+//! one sync and one waking, and the disk works while their database does.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
