@@ -74,6 +74,23 @@ pub(crate) async fn making(client: &Client, prefix: &str) -> Result<(), tokio_po
     client.execute(SHARE, &[&MADE, &key(prefix)]).await.map(drop)
 }
 
+/// Ends the sessions that make something that is named with `prefix`: whoever asked for it is gone, and it would be there after all else
+/// is dropped. Of a single fixture's none are ended, for others of its server may be made at the time.
+pub(crate) async fn end_making(client: &Client, prefix: &str) -> Result<(), tokio_postgres::Error> {
+    let Some(key) = digits(prefix) else { return Ok(()) };
+    let end = "select pg_terminate_backend(pid) from pg_locks \
+               where locktype = 'advisory' and classid::int8 = $1 and objid::int8 = $2 and objsubid = 2";
+    // The server takes keys for unsigned.
+    let keys = [i64::from(MADE), i64::from(key as u32)];
+    for _ in 0..*LOOKS.end() {
+        if client.query(end, &[&keys[0], &keys[1]]).await?.is_empty() {
+            break;
+        }
+        tokio::time::sleep(BETWEEN).await;
+    }
+    Ok(())
+}
+
 /// Holds the lock as long as it is let. Only the first attempt may fail.
 async fn hold(
     admin: &Config,
@@ -173,6 +190,58 @@ fn locked(rows: &[tokio_postgres::Row]) -> BTreeSet<i32> {
 
 /// The second half of the key of the lock: the digits of a name.
 fn key(prefix: &str) -> i32 {
-    let digits = prefix.strip_prefix(PREFIX).and_then(|digits| u32::from_str_radix(digits, 16).ok());
-    digits.expect("a name is of eight digits") as i32
+    digits(prefix).expect("a name is of eight digits")
+}
+
+/// The same; nothing of what is no name of a server's databases as a whole.
+fn digits(prefix: &str) -> Option<i32> {
+    let digits = prefix.strip_prefix(PREFIX)?;
+    u32::from_str_radix(digits, 16).ok().map(|digits| digits as i32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_is_being_made_for_one_who_went_away_is_not_there_after_all_is_dropped() {
+        const NAME: &str = "tare_89abcdef";
+        let server = Server::shared().await.unwrap();
+        let (admin, tls) = server.reached_by();
+        let connected = async || connect(admin, tls).await.unwrap();
+        let (observer, holder, maker) = (connected().await, connected().await, connected().await);
+        observer.batch_execute("create role tare_89abcdef_template_control").await.unwrap();
+        observer.batch_execute("create database tare_89abcdef_template template template0").await.unwrap();
+        // What is to be copied is held, so making the copy takes a while.
+        holder.batch_execute("begin; comment on database tare_89abcdef_template is 'held'").await.unwrap();
+        making(&maker, NAME).await.unwrap();
+        let pid: i32 = maker.query_one("select pg_backend_pid()", &[]).await.unwrap().get(0);
+        let asked = tokio::spawn(async move {
+            maker.batch_execute("create database tare_89abcdef_0 template tare_89abcdef_template").await
+        });
+        let eventually = async |what: &str, sessions: &str, there: i64| {
+            for _ in 0..200 {
+                if observer.query_one(sessions, &[&pid]).await.unwrap().get::<_, i64>(0) == there {
+                    return;
+                }
+                tokio::time::sleep(BETWEEN).await;
+            }
+            panic!("{what}");
+        };
+        let waits = "select count(*) from pg_stat_activity where pid = $1 and wait_event_type = 'Lock'";
+        eventually("it is being made", waits, 1).await;
+        asked.abort();
+        let dropping = tokio::spawn({
+            let (admin, tls) = (admin.clone(), tls.clone());
+            async move { drop_all(&admin, &tls, NAME).await }
+        });
+        let lives = "select count(*) from pg_stat_activity where pid = $1";
+        eventually("it is still being made", lives, 0).await;
+        holder.batch_execute("rollback").await.unwrap();
+        dropping.await.unwrap().unwrap();
+        let left = "select datname::text from pg_database where starts_with(datname, $1) \
+                    union all select rolname::text from pg_roles where starts_with(rolname, $1)";
+        let left: Vec<String> = observer.query(left, &[&NAME]).await.unwrap().iter().map(|row| row.get(0)).collect();
+        assert_eq!(left, [""; 0]);
+    }
 }

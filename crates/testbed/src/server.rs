@@ -317,6 +317,7 @@ impl Drop for Server {
 /// Drops every database and role whose name begins with `prefix`; the role that was made first is the last.
 pub(crate) async fn drop_all(admin: &Config, tls: &MakeRustlsConnect, prefix: &str) -> Result<(), Error> {
     let client = connect(admin, tls).await?;
+    claim::end_making(&client, prefix).await.map_err(Error::database("end what is being made on it"))?;
     let failed = || Error::database("list what is to be dropped");
     let databases = client
         .query("select datname::text from pg_database where starts_with(datname, $1)", &[&prefix])
