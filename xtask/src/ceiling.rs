@@ -92,9 +92,8 @@ pub async fn measure(
             concurrency: CONNECTIONS,
             rounds: extents.rounds,
             share: of_pgbench(&http),
-            bare_share: to_bare.is_some().then(|| of_pgbench(&bare)),
+            bare: to_bare.map(|_| tare_evidence::Bare { share: of_pgbench(&bare), per_second: median(bare).estimate }),
             http_per_second: median(http).estimate,
-            bare_per_second: to_bare.is_some().then(|| median(bare).estimate),
             pgbench_per_second: median(alone).estimate,
         });
     }

@@ -44,8 +44,8 @@ pub use load::{
 };
 pub use matrix::{Alternative, Cell, Complexity, Matrix, MatrixRow};
 pub use model::{
-    Bench, Ceiling, Evidence, InTurns, Interval, Machine, Network, OLDEST, Postgres, Run, Step, VERSION, Versioned,
-    schema,
+    Bare, Bench, Ceiling, Evidence, InTurns, Interval, Machine, Network, OLDEST, Postgres, Run, Step, VERSION,
+    Versioned, schema,
 };
 pub use profile::{
     Activity, Blocker, Component, Distance, Finding, FindingKind, Plan, Profile, Proof, Side, Statement, Wait, Work,

@@ -262,15 +262,21 @@ pub struct Ceiling {
     pub rounds: usize,
     /// Requests per second through HTTP.
     pub http_per_second: f64,
-    /// Requests per second through a server that does nothing but hand them to the database by way of a pool: it checks no token, looks no
-    /// tenant up, and audits no read. Only sent by wrk, and not measured by earlier versions.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub bare_per_second: Option<f64>,
     /// Transactions per second of pgbench with the same SQL, prepared.
     pub pgbench_per_second: f64,
     /// Median of the rounds' ratios of HTTP to pgbench, 0 to 1.
     pub share: f64,
-    /// The same of the bare server to pgbench.
+    /// The same work through a bare HTTP server. Only sent by wrk, and not measured by earlier versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub bare_share: Option<f64>,
+    pub bare: Option<Bare>,
+}
+
+/// A server that does nothing but hand its requests to the database by way of a pool: it checks no token, looks no tenant up, and
+/// audits no read.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Bare {
+    /// Requests per second.
+    pub per_second: f64,
+    /// Median of the rounds' ratios to pgbench, 0 to 1.
+    pub share: f64,
 }

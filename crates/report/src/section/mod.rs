@@ -168,8 +168,8 @@ fn network(Network { name, round_trip_ms, jitter_ms, .. }: &Network) -> String {
 
 fn ceilings(evidence: &Evidence) -> Option<Section> {
     let sentence = |ceiling: &Ceiling| {
-        let bare = ceiling.bare_per_second.zip(ceiling.bare_share).map(|(per_second, share)| {
-            let (rate, share) = (rate(per_second), percent(share));
+        let bare = ceiling.bare.as_ref().map(|bare| {
+            let (rate, share) = (rate(bare.per_second), percent(bare.share));
             format!("; a bare HTTP server, without tokens, tenants and audit of reads: {rate}, {share}")
         });
         format!(
